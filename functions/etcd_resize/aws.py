@@ -1,0 +1,302 @@
+"""What is asked of AWS: the journal and the snapshots in S3, the termination protection of EC2.
+
+The only module that imports boto3. Clients are made when they are first needed, so that importing it
+needs neither credentials nor a region.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
+from functools import cached_property
+from typing import Any, Protocol, TypeVar
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from etcd_resize.errors import Refused
+from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord
+
+_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
+"""A subnet without a route to the service must end in a sentence, soon."""
+_REGIONAL = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+"""Else a presigned URL names the global host, which a subnet with nothing but an endpoint for S3 does not reach."""
+URL_SECONDS = 3600
+"""How long a machine may take to fetch its UserData: its promotion is waited for at most 840 s, and EC2 may be slow."""
+_PART_BYTES = 8 * 1024 * 1024
+_OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
+_NOBODY = "i-00000000000000000"
+
+_T = TypeVar("_T")
+
+
+class Journal(Protocol):
+    """What is remembered between events. Raises Refused when the bucket cannot be used."""
+
+    def member(self, identity: Identity) -> MemberRecord | None:
+        """What was recorded of the member, or None."""
+
+    def recorded(self, cluster: str, address: str = "") -> list[tuple[Identity, MemberRecord]]:
+        """What was recorded of the cluster's members; of those at an address, under whatever name, if one is given."""
+
+    def record_member(self, identity: Identity, record: MemberRecord) -> None:
+        """Replace the member's record."""
+
+    def replace_member(self, identity: Identity, record: MemberRecord) -> bool:
+        """Replace the record that was read last; False, and nothing is written, if another has come meanwhile."""
+
+    def cluster(self, name: str) -> ClusterRecord | None:
+        """What was recorded of the cluster, or None."""
+
+    def record_cluster(self, name: str, record: ClusterRecord) -> None:
+        """Replace the cluster's record."""
+
+
+class Snapshots(Protocol):
+    """Where snapshots go, and UserData too large for an answer. Raises Refused when they cannot be kept there."""
+
+    def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
+        """Keep the bytes of ``chunks``, streamed; returns where they are."""
+
+    def keep(self, identity: Identity, document: bytes) -> str:
+        """Keep the member's UserData; returns a URL from which whoever has it gets it, for URL_SECONDS."""
+
+
+class Machines(Protocol):
+    """The one thing that is asked of EC2. Raises Refused with what to do when it cannot be had."""
+
+    def check(self) -> None:
+        """Make sure that EC2 can be asked at all."""
+
+    def protect(self, instance: str) -> None:
+        """Let EC2 refuse the machine's termination."""
+
+    def unprotect(self, instance: str) -> None:
+        """Let the machine be terminated; one that is gone already is fine."""
+
+
+class Bucket:
+    """The journal and the snapshots, in one S3 bucket.
+
+    ``<cluster>/cluster.json``, ``<cluster>/members/<name>@<address>.json``,
+    ``<cluster>/snapshots/<time>-<name>.db`` and ``<cluster>/userdata/<name>@<address>-<sha256>``.
+    """
+
+    def __init__(self, name: str) -> None:
+        """``name`` of the bucket."""
+        self._name = name
+        self._etags: dict[str, str] = {}
+        """Of what was read last, by key; empty if there was nothing."""
+
+    @cached_property
+    def _s3(self) -> Any:
+        return boto3.client("s3", config=_CONFIG.merge(_REGIONAL))
+
+    def member(self, identity: Identity) -> MemberRecord | None:
+        """See ``Journal.member``."""
+        stored = self._read(_member_key(identity))
+        return MemberRecord(**{**stored, "answer": _pairs(stored["answer"])}) if stored else None
+
+    def recorded(self, cluster: str, address: str = "") -> list[tuple[Identity, MemberRecord]]:
+        """See ``Journal.recorded``."""
+        prefix, suffix = f"{cluster}/members/", f"@{address}.json" if address else ".json"
+        pages = self._s3.get_paginator("list_objects_v2")
+        keys = self._asked(
+            f"list {prefix}",
+            lambda: [
+                item["Key"]
+                for page in pages.paginate(Bucket=self._name, Prefix=prefix)
+                for item in page.get("Contents", [])
+            ],
+        )
+        names = [key.removeprefix(prefix).removesuffix(".json") for key in keys if key.endswith(suffix)]
+        identities = [Identity.parse(f"{cluster}/{name}") for name in names]
+        return [
+            (identity, record) for identity in identities if identity and (record := self.member(identity))
+        ]
+
+    def record_member(self, identity: Identity, record: MemberRecord) -> None:
+        """See ``Journal.record_member``."""
+        self._write(_member_key(identity), _stored(record))
+
+    def replace_member(self, identity: Identity, record: MemberRecord) -> bool:
+        """See ``Journal.replace_member``: a conditional write, which S3 decides."""
+        key = _member_key(identity)
+        etag = self._etags.get(key)
+        condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
+        try:
+            self._write(key, _stored(record), **condition)
+        except Refused as refused:
+            if isinstance(refused.__cause__, ClientError) and _code(refused.__cause__) in _OVERTAKEN:
+                return False
+            raise
+        return True
+
+    def cluster(self, name: str) -> ClusterRecord | None:
+        """See ``Journal.cluster``."""
+        stored = self._read(_cluster_key(name))
+        if not stored:
+            return None
+        accepted = tuple(
+            Accepted(one["size"], tuple(one["endpoints"]), _pairs(one["answer"]))
+            for one in stored["accepted"]
+        )
+        return ClusterRecord(**{**stored, "accepted": accepted})
+
+    def record_cluster(self, name: str, record: ClusterRecord) -> None:
+        """See ``Journal.record_cluster``."""
+        accepted = [_stored(one) for one in record.accepted]
+        self._write(_cluster_key(name), {**asdict(record), "accepted": accepted})
+
+    def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
+        """See ``Snapshots.store``: in parts of 8 MiB, two at a time, so the memory stays small."""
+        key = f"{cluster}/snapshots/{name}.db"
+        transfer = TransferConfig(multipart_chunksize=_PART_BYTES, max_concurrency=2)
+        self._asked(
+            f"store {key}",
+            lambda: self._s3.upload_fileobj(_Stream(iter(chunks)), self._name, key, Config=transfer),
+        )
+        return f"s3://{self._name}/{key}"
+
+    def keep(self, identity: Identity, document: bytes) -> str:
+        """See ``Snapshots.keep``: the key has the document's sha256 in it, so that no other takes its place."""
+        digest = hashlib.sha256(document).hexdigest()
+        key = f"{identity.cluster}/userdata/{identity.name}@{identity.address}-{digest[:16]}"
+
+        def put() -> str:
+            self._s3.put_object(Bucket=self._name, Key=key, Body=document)
+            asked_for = {"Bucket": self._name, "Key": key}
+            url: str = self._s3.generate_presigned_url("get_object", asked_for, ExpiresIn=URL_SECONDS)
+            return url
+
+        return self._asked(f"keep {key}", put)
+
+    def _read(self, key: str) -> dict[str, Any] | None:
+        def get() -> dict[str, Any] | None:
+            try:
+                found = self._s3.get_object(Bucket=self._name, Key=key)
+            except self._s3.exceptions.NoSuchKey:
+                self._etags[key] = ""
+                return None
+            self._etags[key] = found["ETag"]
+            stored: dict[str, Any] = json.loads(found["Body"].read())
+            return stored
+
+        return self._asked(f"read {key}", get)
+
+    def _write(self, key: str, record: Mapping[str, object], **condition: str) -> None:
+        body = json.dumps(record, indent=1, sort_keys=True).encode()
+        self._asked(
+            f"write {key}",
+            lambda: self._s3.put_object(
+                Bucket=self._name, Key=key, Body=body, ContentType="application/json", **condition
+            ),
+        )
+
+    def _asked(self, what: str, call: Callable[[], _T]) -> _T:
+        try:
+            return call()
+        except (ClientError, BotoCoreError) as problem:
+            raise Refused(f"cannot {what} in the bucket {self._name}: {_cause(problem)}") from problem
+
+
+class Ec2Machines:
+    """The termination protection, through ``ec2:ModifyInstanceAttribute``."""
+
+    @cached_property
+    def _ec2(self) -> Any:
+        return boto3.client("ec2", config=_CONFIG)
+
+    def check(self) -> None:
+        """See ``Machines.check``: a dry run on nobody's machine; whatever EC2 answers, it has answered."""
+        try:
+            self._ec2.modify_instance_attribute(
+                InstanceId=_NOBODY, DisableApiTermination={"Value": True}, DryRun=True
+            )
+        except ClientError:
+            return
+        except BotoCoreError as problem:
+            raise _unreachable(problem) from problem
+
+    def protect(self, instance: str) -> None:
+        """See ``Machines.protect``."""
+        self._set(instance, protected=True)
+
+    def unprotect(self, instance: str) -> None:
+        """See ``Machines.unprotect``."""
+        self._set(instance, protected=False)
+
+    def _set(self, instance: str, *, protected: bool) -> None:
+        try:
+            self._ec2.modify_instance_attribute(
+                InstanceId=instance, DisableApiTermination={"Value": protected}
+            )
+        except ClientError as problem:
+            if not protected and _code(problem).startswith("InvalidInstanceID"):
+                return
+            what = "protect" if protected else "lift the protection of"
+            raise Refused(f"cannot {what} the machine {instance}: {_cause(problem)}") from problem
+        except BotoCoreError as problem:
+            raise _unreachable(problem) from problem
+
+
+class _Stream(io.RawIOBase):
+    """Chunks as a file that can only be read forward."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = chunk
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+
+def _unreachable(problem: BotoCoreError) -> Refused:
+    return Refused(
+        f"the EC2 API cannot be reached from the function ({type(problem).__name__}): give its subnets a NAT"
+        " gateway or an endpoint for EC2, or set ProtectMachines=false"
+    )
+
+
+def _code(problem: ClientError) -> str:
+    return str(problem.response.get("Error", {}).get("Code", ""))
+
+
+def _cause(problem: Exception) -> str:
+    if isinstance(problem, ClientError):
+        error = problem.response.get("Error", {})
+        return f"{error.get('Code', 'error')}: {error.get('Message', '')}"
+    return str(problem)
+
+
+def _member_key(identity: Identity) -> str:
+    return f"{identity.cluster}/members/{identity.name}@{identity.address}.json"
+
+
+def _cluster_key(name: str) -> str:
+    return f"{name}/cluster.json"
+
+
+def _stored(answered: MemberRecord | Accepted) -> dict[str, Any]:
+    """As JSON has it; ``_pairs`` reads its answer again."""
+    return {**asdict(answered), "answer": dict(answered.answer)}
+
+
+def _pairs(stored: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple(stored.items())

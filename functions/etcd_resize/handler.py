@@ -1,0 +1,71 @@
+"""The Lambda handler: crhelper in front, the service behind it, and nothing decided here.
+
+crhelper answers CloudFormation, also when Lambda's time runs out; we tell it who the resource is before
+anything is changed, so that even a failed Create is followed by a Delete with that ID.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from typing import Any
+
+from crhelper import CfnResource
+
+from etcd_resize import sender, service
+from etcd_resize.aws import Bucket, Ec2Machines
+from etcd_resize.errors import EtcdResizeError
+from etcd_resize.gateway import EtcdGateway
+from etcd_resize.request import answerable, parse
+
+RESERVE_SECONDS = 15.0
+"""Kept of Lambda's time for the answer itself."""
+
+logger = logging.getLogger(__name__)
+
+
+class _Helper(CfnResource):
+    """crhelper with a sender that gives up in time. What its stubs leave out is ignored by name."""
+
+    def _send(self, status: Any = None, reason: str = "", _: object = None) -> None:
+        left = self._context.get_remaining_time_in_millis  # type: ignore[attr-defined]
+        send = lambda url, answer, _: sender.send(url, answer, lambda: left() / 1000)  # noqa: E731
+        super()._send(status, reason, send)  # type: ignore[misc]
+
+
+helper = _Helper(log_level="INFO", boto_level="ERROR", sleep_on_delete=0)
+
+
+def handler(event: object, context: Any) -> None:
+    """Lambda's entry point. Raises InvalidRequest for an event that names nobody to answer."""
+    helper(answerable(event), context)
+
+
+@helper.create
+@helper.update
+@helper.delete
+def handle(event: dict[str, Any], context: Any) -> str:
+    """One event; the physical resource ID. What is raised becomes the reason of a FAILED answer."""
+    helper.PhysicalResourceId = event.get("PhysicalResourceId", "")
+    try:
+        request = parse(event)
+        helper.PhysicalResourceId = request.physical_id
+        logger.info("%s %s %s", request.action, request.resource, request.physical_id)
+        budget = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
+        helper.Data.update(service.handle(outside(), request, budget))
+    except EtcdResizeError as reason:
+        logger.info("refused: %s", reason)
+        raise
+    except Exception as bug:
+        logger.exception("a defect of this function")
+        raise EtcdResizeError(f"a defect of the function: {type(bug).__name__}, see its log") from bug
+    return request.physical_id
+
+
+def outside() -> service.Outside:
+    """The real outside: etcd, the bucket that the environment names, EC2, and time."""
+    bucket = Bucket(os.environ["BUCKET"])
+    return service.Outside(
+        connect=EtcdGateway, journal=bucket, snapshots=bucket, machines=Ec2Machines(), clock=time
+    )

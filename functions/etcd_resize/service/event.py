@@ -1,0 +1,202 @@
+"""What the three resources have in common: the outside, the time that is left, whose member it is."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from etcd_resize.aws import Journal, Machines, Snapshots
+from etcd_resize.errors import GaveUp, Refused
+from etcd_resize.gateway import Gateway
+from etcd_resize.model import (
+    AddLearner,
+    ClusterView,
+    Ghost,
+    Identity,
+    Member,
+    MemberRecord,
+    MoveLeader,
+    Plan,
+    Promote,
+    Protect,
+    Remove,
+    Snapshot,
+    Unprotect,
+    hex_id,
+)
+from etcd_resize.planning import Progress
+from etcd_resize.request import Request
+from etcd_resize.service.pursuit import Clock, Hand, Planner, Pursuit
+
+GOODBYE_SECONDS = 5.0
+"""How long the deletion of a whole stack waits for a cluster that does not answer."""
+
+logger = logging.getLogger(__name__)
+
+Answer: TypeAlias = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """Everything that is not a value. ``connect`` takes client URLs."""
+
+    connect: Callable[[Sequence[str]], Gateway]
+    journal: Journal
+    snapshots: Snapshots
+    machines: Machines
+    clock: Clock
+
+
+class Event:
+    """One event being handled. ``budget``: seconds it may take, the request's own timeout included."""
+
+    def __init__(self, outside: Outside, request: Request, budget: float) -> None:
+        self.outside = outside
+        self.request = request
+        self.journal = outside.journal
+        self.clock = outside.clock
+        self.started = outside.clock.time()
+        self.deadline = outside.clock.monotonic() + budget
+        self._recorded: dict[int, list[tuple[Identity, MemberRecord]]] = {}
+
+    # --- the cluster ---
+
+    @contextmanager
+    def pursuing(self, cluster: str, endpoints: Sequence[str]) -> Iterator[Pursuit]:
+        """A pursuit on the cluster behind ``endpoints``, which must be the one that the journal knows."""
+        gateway = self.outside.connect(endpoints)
+        known = self.journal.cluster(cluster)
+
+        def look() -> ClusterView:
+            view = gateway.view()
+            if known and known.cluster_id != view.cluster_id:
+                raise Refused(
+                    f"the endpoints belong to the cluster {hex_id(view.cluster_id)}, but {cluster} is"
+                    f" {hex_id(known.cluster_id)} by the journal: give the endpoints of that one"
+                )
+            return view
+
+        try:
+            yield Pursuit(look, self._hands(gateway, cluster), self.clock, self.deadline)
+        finally:
+            gateway.close()
+
+    def _hands(self, gateway: Gateway, cluster: str) -> Mapping[type, Hand]:
+        def add(step: AddLearner) -> None:
+            gateway.add_learner(step.identity.peer_url)
+
+        def promote(step: Promote) -> None:
+            gateway.promote(step.member)
+
+        def remove(step: Remove) -> None:
+            gateway.remove(step.member)
+
+        def move(step: MoveLeader) -> None:
+            gateway.move_leader(step.leader, step.target)
+
+        def snapshot(step: Snapshot) -> None:
+            taken = datetime.fromtimestamp(self.clock.time(), UTC)
+            identity = self.request.previous_identity
+            name = f"{taken:%Y%m%dT%H%M%SZ}-{identity.name if identity else 'cluster'}"
+            where = self.outside.snapshots.store(cluster, name, gateway.snapshot(step.source))
+            logger.info("snapshot from %s: %s", step.source.label, where)
+
+        def protect(step: Protect) -> None:
+            self.outside.machines.protect(step.instance)
+
+        def unprotect(step: Unprotect) -> None:
+            self.outside.machines.unprotect(step.instance)
+
+        return {
+            AddLearner: add,
+            Promote: promote,
+            Remove: remove,
+            MoveLeader: move,
+            Snapshot: snapshot,
+            Protect: protect,
+            Unprotect: unprotect,
+        }
+
+    # --- whose member it is ---
+
+    def record(self, state: str, member_id: int = 0, answer: Mapping[str, str] | None = None) -> MemberRecord:
+        """A record in this event's name."""
+        return MemberRecord(
+            state=state,
+            stack_id=self.request.stack_id,
+            request_id=self.request.request_id,
+            at=self.clock.time(),
+            member_id=member_id,
+            answer=tuple((answer or {}).items()),
+        )
+
+    def claim(self, described: Identity) -> tuple[Identity, MemberRecord | None]:
+        """The member that a Delete is about, and its record if this stack has put it into the cluster.
+
+        The physical ID says who it is. One that is not ours was made up for a Create that never answered:
+        then the properties say it. Without a record of this stack nothing may be removed.
+        """
+        identity = self.request.previous_identity or described
+        record = self.journal.member(identity)
+        if identity != described or record is None or record.stack_id != self.request.stack_id:
+            logger.info("nothing to delete: %s was not put there by this stack", identity)
+            return identity, None
+        return identity, record
+
+    def ghosts(
+        self, cluster: str, members: Iterable[Member], outlived: Callable[[str, Member], bool]
+    ) -> Iterator[Ghost]:
+        """Those of ``members`` that the journal ascribes to a stack of which ``outlived`` says that it is no more."""
+        for member in members:
+            for identity, record in self._recorded_at(cluster, member):
+                if record.member_id in {0, member.id} and outlived(record.stack_id, member):
+                    yield Ghost(identity, member.id, record.instance)
+
+    def _recorded_at(self, cluster: str, member: Member) -> list[tuple[Identity, MemberRecord]]:
+        """What the journal says of the member's address; asked once an event, not at every look."""
+        if member.id not in self._recorded:
+            hosts = [urlsplit(url).hostname or "" for url in member.peer_urls]
+            self._recorded[member.id] = [
+                found
+                for host in hosts
+                for found in self.journal.recorded(cluster, host)
+                if found[1].state != "left"
+            ]
+        return self._recorded[member.id]
+
+    def bury(self, ghosts: Iterable[Ghost]) -> None:
+        """Write down that they are out; what cannot be done here, terminating their machines, is said."""
+        for ghost in ghosts:
+            logger.warning("a ghost was taken out: %s", ghost)
+            if record := self.journal.member(ghost.identity):
+                left = replace(record, state="left", at=self.clock.time())
+                self.journal.record_member(ghost.identity, left)
+
+    def doomed(self, cluster: str, *, bootstrapped: bool) -> bool:
+        """Whether the whole cluster goes: its stack is being deleted, or was never created to its end."""
+        known = self.journal.cluster(cluster) if bootstrapped else None
+        return known is not None and (known.deleting or not known.established)
+
+    def leave(
+        self,
+        cluster: str,
+        endpoints: Sequence[str],
+        plan: Planner,
+        otherwise: Callable[[Progress], Plan] | None,
+    ) -> None:
+        """Pursue a leave. ``otherwise``: what to do of a doomed cluster that does not answer any more."""
+        if otherwise:
+            self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
+        with self.pursuing(cluster, endpoints) as pursuit:
+            try:
+                pursuit.run(plan)
+            except GaveUp as reason:
+                if otherwise is None:
+                    raise
+                logger.warning("the cluster goes with its stack: %s", reason)
+                pursuit.carry_out(otherwise(pursuit.progress))

@@ -1,0 +1,287 @@
+"""``Custom::EtcdMember``: the learner that is there before its machine, and the machine's UserData.
+
+Create writes the intention, adds the learner, journals the answer, answers. Whatever dies in between, the
+next event finds its way by the journal: an intention claims what is registered under its peer URL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from etcd_resize import answer, planning, userdata
+from etcd_resize.errors import InvalidRequest, Refused, Retryable
+from etcd_resize.model import (
+    AddLearner,
+    ClusterRecord,
+    ClusterView,
+    Ghost,
+    Identity,
+    Member,
+    MemberRecord,
+    MemberSpec,
+    Plan,
+    bootstrap_cluster_id,
+    bootstrap_member_id,
+    hex_id,
+    same_place,
+    siblings,
+)
+from etcd_resize.planning import Progress
+from etcd_resize.request import MemberProperties, Request
+from etcd_resize.service.event import Answer, Event, Outside
+from etcd_resize.service.pursuit import Pursuit
+
+
+class MemberEvent(Event):
+    """One event of a ``Custom::EtcdMember``."""
+
+    def __init__(self, outside: Outside, request: Request, budget: float) -> None:
+        super().__init__(outside, request, budget)
+        self._urls: dict[bytes, str] = {}
+        """Of documents that are too large for the answer, and are kept in the bucket."""
+
+    def create(self, wanted: MemberProperties) -> Answer:
+        """Join through the endpoints, or bootstrap if there are none."""
+        return self._join(wanted, wanted.endpoints)
+
+    def update(self, wanted: MemberProperties) -> Answer:
+        """The same member: the same answer, word for word. Another address: another member joins."""
+        previous = self.request.previous_identity
+        if previous == wanted.identity:
+            return self._frozen_answer(wanted.identity)
+        if previous and previous.cluster != wanted.identity.cluster:
+            raise Refused(
+                f"ClusterName cannot be changed from {previous.cluster} to {wanted.identity.cluster}:"
+                " the names of the members come from it"
+            )
+        # the first member has no endpoints before it: its successor joins through the one it replaces
+        return self._join(wanted, wanted.endpoints or ((previous.client_url,) if previous else ()))
+
+    def delete(self, leaving: MemberProperties) -> Answer:
+        """Remove what is still registered: the Voter's Delete has usually done it."""
+        identity, record = self.claim(leaving.identity)
+        if record is None or record.state == "left":
+            self._forestall(identity)
+            return {}
+        doomed = self.doomed(identity.cluster, bootstrapped=leaving.bootstrapped)
+        still_there = False
+
+        def evict(view: ClusterView, progress: Progress) -> Plan:
+            """A voter that is removed only here has a machine that was kept for it, and is protected still."""
+            nonlocal still_there
+            still_there = still_there or view.at(identity.peer_url) is not None
+            return planning.plan_eviction(
+                identity,
+                view,
+                member_id=record.member_id,
+                staying=leaving.endpoints,
+                doomed=doomed,
+                progress=progress,
+                instance=record.instance if still_there else "",
+            )
+
+        self.leave(
+            identity.cluster,
+            (*leaving.endpoints, identity.client_url),
+            evict,
+            (lambda progress: planning.plan_release(identity, progress)) if doomed else None,
+        )
+        self.journal.record_member(identity, replace(record, state="left", at=self.clock.time()))
+        return {}
+
+    def _forestall(self, identity: Identity) -> None:
+        """A Create that still runs must see that its Delete has been."""
+        record = self.journal.member(identity)
+        if record is None or (record.state == "left" and record.stack_id != self.request.stack_id):
+            self.journal.record_member(identity, self.record("left"))
+
+    def _frozen_answer(self, identity: Identity) -> Answer:
+        record = self.journal.member(identity)
+        if record is None or not record.answer:
+            raise Refused(
+                f"the journal has no answer for {identity}, so its UserData cannot be given again:"
+                " restore an older version of its object in the bucket"
+            )
+        return dict(record.answer)
+
+    # --- joining ---
+
+    def _mine(self, record: MemberRecord | None) -> bool:
+        """Whether the journal ascribes the member to this stack."""
+        return record is not None and record.stack_id == self.request.stack_id and record.state != "left"
+
+    def _join(self, wanted: MemberProperties, endpoints: Sequence[str]) -> Answer:
+        record = self.journal.member(wanted.identity)
+        mine = self._mine(record)
+        if wanted.protect:
+            self.outside.machines.check()
+        if not endpoints:
+            return self._bootstrap(wanted, record if mine else None)
+        claimed, ghosts = mine, dict[Identity, Ghost]()
+        with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
+
+            def plan(view: ClusterView, progress: Progress) -> Plan:
+                nonlocal claimed
+                if not claimed and view.at(wanted.identity.peer_url):
+                    # the same event may run twice at once: the other one writes its intention before it adds
+                    claimed = self._mine(self.journal.member(wanted.identity))
+                ghosts.update({ghost.identity: ghost for ghost in self._leftovers(wanted.identity, view)})
+                decided = planning.plan_join(
+                    wanted.identity, view, progress, claimed=claimed, ghosts=tuple(ghosts.values())
+                )
+                if decided.steps and isinstance(decided.steps[0], AddLearner):
+                    self._joining_answer(wanted, view, 0)  # too large? then before anything is changed
+                    self._intend(wanted.identity)
+                    claimed = True
+                return decided
+
+            view = pursuit.run(plan)
+            self._unless_deleted(pursuit, wanted.identity, endpoints)
+        self.bury(ghosts.values())
+        return self._joined(wanted, view, record if mine else None)
+
+    def _unless_deleted(self, pursuit: Pursuit, identity: Identity, endpoints: Sequence[str]) -> None:
+        """A Delete that came between the intention and the add found nothing to remove: then it is removed here."""
+        record = self.journal.member(identity)
+        if record is None or record.state != "left":
+            return
+        pursuit.run(
+            lambda view, _: planning.plan_eviction(
+                identity, view, member_id=0, staying=endpoints, doomed=False
+            )
+        )
+        raise _deleted_meanwhile(identity)
+
+    def _leftovers(self, identity: Identity, view: ClusterView) -> Iterator[Ghost]:
+        """What stands in this member's way and was left there by a stack of this place that is no more.
+
+        A namesake of an earlier life, or a learner of a sibling: the members of a parent join one at a time, so
+        no sibling that lives has a learner now.
+        """
+
+        def outlived(stack_id: str, member: Member) -> bool:
+            related = siblings if member.is_learner else same_place
+            return same_place(stack_id, self.request.stack_id) or related(stack_id, self.request.stack_id)
+
+        in_the_way = [
+            member
+            for member in view.members
+            if identity.peer_url not in member.peer_urls
+            and (member.is_learner or member.name == identity.name)
+        ]
+        return self.ghosts(identity.cluster, in_the_way, outlived)
+
+    def _intend(self, identity: Identity) -> None:
+        record = self.journal.member(identity)
+        repeated = record is not None and record.request_id == self.request.request_id
+        if record and record.state == "left" and (repeated or record.at >= self.started):
+            raise _deleted_meanwhile(identity)
+        intended = record is not None and (record.state, repeated) == ("intended", True)
+        if not intended and not self.journal.replace_member(identity, self.record("intended")):
+            raise Retryable(f"the journal of {identity} was written to at the same time")
+
+    def _joined(self, wanted: MemberProperties, view: ClusterView, record: MemberRecord | None) -> Answer:
+        member = view.at(wanted.identity.peer_url)
+        if member is None:  # pragma: no cover — the plan is done only when it is there
+            raise Retryable(f"{wanted.identity.name} was a member a moment ago")
+        if record and record.answer and record.member_id == member.id:
+            return dict(record.answer)
+        if self.journal.cluster(wanted.identity.cluster) is None:
+            self.journal.record_cluster(wanted.identity.cluster, ClusterRecord(cluster_id=view.cluster_id))
+        return self._added(wanted, member.id, self._joining_answer(wanted, view, member.id))
+
+    def _bootstrap(self, wanted: MemberProperties, record: MemberRecord | None) -> Answer:
+        if record and record.answer:
+            return dict(record.answer)
+        identity = wanted.identity
+        known = self.journal.cluster(identity.cluster)
+        if known and known.established:
+            raise Refused(
+                f"the cluster {identity.cluster} was bootstrapped before, and once more would be an empty one:"
+                " give ExistingEndpoints, or another ClusterName"
+            )
+        token = f"{identity.cluster}-{self.request.stack_id.rsplit('/', 1)[-1][:8]}"
+        member_id = bootstrap_member_id(identity.peer_url, token)
+        spec = self._spec(wanted, ((identity.name, identity.peer_url),), "new", token)
+        answered = self._answer(wanted, spec, member_id)
+        cluster = ClusterRecord(cluster_id=bootstrap_cluster_id(member_id))
+        self.journal.record_cluster(identity.cluster, cluster)
+        return self._added(wanted, member_id, answered)
+
+    def _added(self, wanted: MemberProperties, member_id: int, answered: Answer) -> Answer:
+        """Journal the answer. If the same event ran twice at once, whatever was journaled first is the answer.
+
+        A document that is fetched has another URL each time, so two answers of one event may differ.
+        """
+        while True:
+            record = self.journal.member(wanted.identity)
+            if record and self._mine(record) and record.answer and record.member_id == member_id:
+                return dict(record.answer)
+            if self.journal.replace_member(wanted.identity, self.record("added", member_id, answered)):
+                return answered
+
+    # --- the answer ---
+
+    def _joining_answer(self, wanted: MemberProperties, view: ClusterView, member_id: int) -> Answer:
+        """The newcomer's name is filled in: an unstarted member has none, and its etcd must find itself."""
+        identity = wanted.identity
+        others = [
+            (member.name, url)
+            for member in view.members
+            if identity.peer_url not in member.peer_urls
+            for url in member.peer_urls
+        ]
+        initial_cluster = (*others, (identity.name, identity.peer_url))
+        spec = self._spec(wanted, initial_cluster, "existing", identity.cluster)
+        return self._answer(wanted, spec, member_id)
+
+    def _spec(
+        self, wanted: MemberProperties, initial_cluster: tuple[tuple[str, str], ...], state: str, token: str
+    ) -> MemberSpec:
+        return MemberSpec(
+            wanted.identity, initial_cluster, state, token, release=wanted.release, image=wanted.image
+        )
+
+    def _answer(self, wanted: MemberProperties, spec: MemberSpec, member_id: int) -> Answer:
+        """``member_id`` 0: not known yet, measured as the longest it can be."""
+        identity, request = spec.identity, self.request
+        answered = {
+            "Name": identity.name,
+            "MemberId": hex_id(member_id) if member_id else "f" * 16,
+            "PeerURL": identity.peer_url,
+            "ClientURL": identity.client_url,
+            "InitialCluster": spec.initial_cluster_text,
+            "InitialClusterState": spec.state,
+            **dict(wanted.machine),
+            "HttpTokens": userdata.http_tokens(wanted.dialect),
+            "UserData": "",
+        }
+        room = answer.room(request.physical_id, request.stack_id, request.logical_id, answered)
+        answered["UserData"] = self._user_data(wanted, spec, room)
+        return answered
+
+    def _user_data(self, wanted: MemberProperties, spec: MemberSpec, room: int) -> str:
+        """What does not fit the answer is kept in the bucket, and fetched by what does."""
+        document = userdata.render(wanted.dialect, spec, wanted.base)
+        try:
+            return userdata.encode(wanted.dialect, document, room)
+        except userdata.TooLarge:
+            url = self._kept(spec.identity, document)
+        try:
+            return userdata.encode(wanted.dialect, userdata.fetching(wanted.dialect, url, document), room)
+        except userdata.TooLarge as problem:
+            raise InvalidRequest(
+                f"the UserData of {spec.identity} is too large, even one that fetches the rest: {problem}:"
+                " shorten the names"
+            ) from problem
+
+    def _kept(self, identity: Identity, document: bytes) -> str:
+        """The URL is asked for once an event: another one would make another answer of the same document."""
+        if document not in self._urls:
+            self._urls[document] = self.outside.snapshots.keep(identity, document)
+        return self._urls[document]
+
+
+def _deleted_meanwhile(identity: Identity) -> Refused:
+    return Refused(f"{identity.name} was deleted while it was being created")

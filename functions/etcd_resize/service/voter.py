@@ -1,0 +1,78 @@
+"""``Custom::EtcdVoter``: from learner to voter, and out of the cluster before the machine goes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from etcd_resize import planning
+from etcd_resize.model import Identity
+from etcd_resize.request import VoterProperties
+from etcd_resize.service.event import Answer, Event
+
+
+class VoterEvent(Event):
+    """One event of a ``Custom::EtcdVoter``."""
+
+    def create(self, wanted: VoterProperties) -> Answer:
+        """Wait for the machine's etcd, promote it, watch it, protect the machine."""
+        return self._promote(wanted)
+
+    def update(self, wanted: VoterProperties) -> Answer:
+        """Another member, or another machine: as Create. Else only the protection can have changed."""
+        old = self.request.old
+        if isinstance(old, VoterProperties) and _who(old) == _who(wanted):
+            if wanted.protect and not old.protect:
+                self.outside.machines.protect(wanted.instance)
+            if old.protect and not wanted.protect:
+                self.outside.machines.unprotect(wanted.instance)
+            return {"Name": wanted.identity.name}
+        previous = self.request.previous_identity
+        return self._promote(wanted, (previous.client_url,) if previous else ())
+
+    def delete(self, leaving: VoterProperties) -> Answer:
+        """Leave: snapshot, leadership, removal, and only then the machine's protection."""
+        identity, record = self.claim(leaving.identity)
+        if record is None:
+            return {}
+        instance = leaving.instance if leaving.protect else ""
+        doomed = self.doomed(identity.cluster, bootstrapped=leaving.bootstrapped)
+        self.leave(
+            identity.cluster,
+            (*leaving.endpoints, identity.client_url),
+            lambda view, progress: planning.plan_leave(
+                identity,
+                view,
+                progress,
+                member_id=record.member_id,
+                staying=leaving.endpoints,
+                instance=instance,
+                doomed=doomed,
+            ),
+            (lambda progress: planning.plan_release(identity, progress, instance=instance))
+            if doomed
+            else None,
+        )
+        return {}
+
+    def _promote(self, wanted: VoterProperties, also: Sequence[str] = ()) -> Answer:
+        endpoints = (*wanted.endpoints, *also, wanted.identity.client_url)
+        record = self.journal.member(wanted.identity)
+        if record and wanted.protect:  # should a Delete be forgotten, this is how its machine is found
+            self.journal.record_member(wanted.identity, replace(record, instance=wanted.instance))
+        with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
+            pursuit.run(
+                lambda view, progress: planning.plan_promotion(
+                    wanted.identity,
+                    view,
+                    progress,
+                    member_id=wanted.member_id,
+                    stabilization=wanted.stabilization,
+                    instance=wanted.instance if wanted.protect else "",
+                )
+            )
+        return {"Name": wanted.identity.name}
+
+
+def _who(voter: VoterProperties) -> tuple[Identity, int, str]:
+    return voter.identity, voter.member_id, voter.instance
