@@ -1,0 +1,94 @@
+"""UserData: one ``MemberSpec``, one renderer a dialect.
+
+A renderer is a function from the spec, and the user's own document if there is one, to the document's bytes.
+It builds data and dumps it; it never pastes strings together. A new dialect is a module here and a row in
+``RENDERERS``.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from etcd_resize.errors import InvalidRequest
+from etcd_resize.model import MemberSpec
+from etcd_resize.userdata import cloud_init, coreos_cloudinit, ignition
+
+USER_DATA_LIMIT = 16_384
+"""Bytes of UserData before base64 (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html)."""
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """``render`` takes the spec and the user's own document of the same dialect, which may be empty.
+
+    It raises InvalidRequest for a spec or a document that the dialect cannot serve. ``fetching`` takes the URL of a
+    document that is too large, and its sha256 in hexadecimal: a machine that boots from what it returns fetches the
+    document, verifies it, and only then uses it. ``reads_gzip`` says whether the dialect's reader unpacks gzip,
+    ``asks_with_token`` whether it reads UserData from a machine that wants a token for it (IMDSv2).
+    """
+
+    render: Callable[[MemberSpec, bytes], bytes]
+    fetching: Callable[[str, str], bytes]
+    reads_gzip: bool
+    asks_with_token: bool = True
+
+
+class TooLarge(InvalidRequest):
+    """A document that neither fits as it is nor gzipped."""
+
+
+RENDERERS: dict[str, Renderer] = {
+    "cloud-init": Renderer(cloud_init.render, cloud_init.fetching, reads_gzip=True),
+    "coreos-cloudinit": Renderer(
+        coreos_cloudinit.render, coreos_cloudinit.fetching, reads_gzip=True, asks_with_token=False
+    ),
+    "ignition": Renderer(ignition.render, ignition.fetching, reads_gzip=False),
+}
+
+
+def render(dialect: str, spec: MemberSpec, base: bytes) -> bytes:
+    """The whole document of ``spec`` and the user's own one. Raises InvalidRequest."""
+    return _renderer(dialect).render(spec, base)
+
+
+def fetching(dialect: str, url: str, document: bytes) -> bytes:
+    """A short document in whose place the machine takes ``document``, from ``url``."""
+    return _renderer(dialect).fetching(url, hashlib.sha256(document).hexdigest())
+
+
+def encode(dialect: str, document: bytes, room: int) -> str:
+    """``document`` in base64, gzipped if it would otherwise take more than ``room`` bytes and the dialect reads gzip.
+
+    Raises TooLarge if it is over EC2's limit, or does not fit in ``room``; the sentence gives the sizes.
+    """
+    forms = [document]
+    if _renderer(dialect).reads_gzip:
+        # mtime=0: the same document gives the same bytes, or an Update would look like a change
+        forms.append(gzip.compress(document, mtime=0))
+    fitting = [form for form in forms if len(form) <= USER_DATA_LIMIT and _base64_length(form) <= room]
+    if not fitting:
+        smallest = min(forms, key=len)
+        raise TooLarge(
+            f"{len(smallest)} bytes at the least, EC2 takes {USER_DATA_LIMIT};"
+            f" {_base64_length(smallest)} in base64, the answer has room for {max(room, 0)}"
+        )
+    return base64.b64encode(fitting[0]).decode()
+
+
+def http_tokens(dialect: str) -> str:
+    """``required``, or ``optional`` where the dialect's reader is older than EC2's tokens (``MetadataOptions``)."""
+    return "required" if _renderer(dialect).asks_with_token else "optional"
+
+
+def _renderer(dialect: str) -> Renderer:
+    if dialect not in RENDERERS:
+        raise InvalidRequest(f"Dialect {dialect!r} is none of {', '.join(RENDERERS)}")
+    return RENDERERS[dialect]
+
+
+def _base64_length(form: bytes) -> int:
+    return (len(form) + 2) // 3 * 4

@@ -1,0 +1,67 @@
+#!/usr/bin/python3
+# ruff: noqa: ANN001, ANN201, BLE001, D103, EXE001, PTH101, PTH105, PTH116, PTH123, S103, S310
+# mypy: ignore-errors
+"""Installs etcd from an official archive, unless its sha256 is another: install_etcd.py URL SHA256."""
+
+import hashlib
+import io
+import os
+import pwd
+import subprocess
+import sys
+import tarfile
+import time
+import urllib.request
+
+PROGRAMS = "etcd", "etcdctl", "etcdutl"
+FOLDER = "/usr/local/bin"
+
+
+def fetch(url, sha256):
+    for pause in [5] * 9 + [0]:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                data = answer.read()
+            break
+        except Exception as error:
+            problem = error
+            time.sleep(pause)
+    else:
+        raise problem
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ValueError(f"its sha256 is {found}, wanted {sha256}")
+    return data
+
+
+def unpack(data, folder):
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        for member in archive:
+            top, _, name = member.name.removeprefix("./").partition("/")
+            if top and name in PROGRAMS and member.isfile():
+                draft = f"{folder}/.{name}"
+                with open(draft, "wb") as file:
+                    file.write(archive.extractfile(member).read())
+                os.chmod(draft, 0o755)
+                os.replace(draft, f"{folder}/{name}")
+    subprocess.run([f"{folder}/etcdctl", "version"], check=True, stdout=subprocess.DEVNULL)
+    os.stat(f"{folder}/etcd")
+
+
+def start():
+    if "etcd" not in {user.pw_name for user in pwd.getpwall()}:
+        subprocess.run(
+            ["useradd", "--system", "--home-dir=/var/lib/etcd", "--shell=/usr/sbin/nologin", "etcd"],
+            check=True,
+        )
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+    subprocess.run(["systemctl", "enable", "--now", "etcd"], check=True)
+
+
+if __name__ == "__main__":
+    url, sha256 = sys.argv[1:]
+    try:
+        unpack(fetch(url, sha256), FOLDER)
+        start()
+    except Exception as problem:
+        sys.exit(f"etcd-resize: no etcd from {url.partition('?')[0]}: {problem}")
