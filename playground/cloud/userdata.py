@@ -1,0 +1,133 @@
+"""What a process machine reads in its UserData: the cloud-config that this project writes, and nothing else.
+
+Strict on purpose: a key that this reader does not know is an error, never skipped, so a test on process machines cannot
+pass with a UserData that a real machine would take differently. It decides nothing about etcd.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import platform
+import re
+import shlex
+from typing import Any
+
+import yaml
+
+DOCUMENT_KEYS = {"package_update", "packages", "write_files"}
+FILE_KEYS = {"path", "permissions", "owner", "content"}
+DROP_IN = re.compile(r"/etc/systemd/system/etcd\.service\.d/[^/]+\.conf")
+ENVIRONMENT = ("Service", "Environment")
+UNSET = ("Service", "UnsetEnvironment")
+ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "arm64"}
+"""What systemd puts in for %a, by what the kernel says; the only specifier that a process machine knows."""
+UNIT_SETTINGS = {
+    ("Unit", "StartLimitIntervalSec"): "0",
+    ("Service", "Restart"): "on-failure",
+    ("Service", "RestartSec"): "1",
+}
+"""The settings of a unit that a process machine follows, and their only values that it knows."""
+SERVER_PACKAGE = "etcd-server"
+_SPECIFIERS = {"%": "%", "a": ARCHITECTURES.get(platform.machine(), platform.machine())}
+
+
+class InvalidUserData(Exception):
+    """The UserData has something in it that a process machine does not know. The message says what."""
+
+
+@dataclasses.dataclass(frozen=True)
+class File:
+    """A file that the first boot writes."""
+
+    path: str
+    content: str
+    permissions: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """What a UserData asks for."""
+
+    files: tuple[File, ...]
+    environment: dict[str, str]
+    """What etcd's unit gets, by name."""
+
+
+def read(data: bytes) -> Configuration:
+    """Read a UserData, gzipped or plain. Raises InvalidUserData."""
+    text = _text(data)
+    if text.partition("\n")[0].rstrip() != "#cloud-config":
+        raise InvalidUserData("the first line is not #cloud-config")
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidUserData(f"no YAML: {error}") from error
+    _known(document, DOCUMENT_KEYS, "the document")
+    if SERVER_PACKAGE not in document.get("packages", []):
+        raise InvalidUserData(f"packages lacks {SERVER_PACKAGE}: nothing starts etcd")
+    files = tuple(_file(entry) for entry in document.get("write_files", []))
+    environment: dict[str, str] = {}
+    for file in files:
+        if DROP_IN.fullmatch(file.path):
+            environment |= _drop_in(file)
+    return Configuration(files, environment)
+
+
+def _text(data: bytes) -> str:
+    try:
+        return (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode()
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise InvalidUserData(f"neither text nor gzipped text: {error}") from error
+
+
+def _file(entry: dict[str, Any]) -> File:
+    _known(entry, FILE_KEYS, "write_files")
+    if not str(entry.get("path", "")).startswith("/"):
+        raise InvalidUserData(f"write_files has no absolute path: {entry.get('path')}")
+    permissions = entry.get("permissions", "0644")
+    if not isinstance(permissions, str):
+        raise InvalidUserData(f"permissions of {entry['path']} are no string: YAML reads {permissions!r}")
+    return File(entry["path"], entry.get("content", ""), int(permissions, 8))
+
+
+def _drop_in(file: File) -> dict[str, str]:
+    """The Environment= lines of a systemd drop-in."""
+    environment: dict[str, str] = {}
+    unset: list[str] = []
+    section = ""
+    for line in file.content.splitlines():
+        text = line.strip()
+        if not text or text[0] in "#;":
+            continue
+        if text.startswith("["):
+            section = text.strip("[]")
+            continue
+        key, _, value = text.partition("=")
+        if (section, key) == ENVIRONMENT:
+            environment |= _assignments(file.path, value)
+        elif (section, key) == UNSET:
+            unset += value.split()
+        elif (section, key) not in UNIT_SETTINGS:
+            raise InvalidUserData(f"{file.path} has an unknown key: [{section}] {key}")
+        elif UNIT_SETTINGS[section, key] != value:
+            raise InvalidUserData(f"{file.path} has an unknown value: [{section}] {text}")
+    return {name: value for name, value in environment.items() if name not in unset}
+
+
+def _assignments(path: str, value: str) -> dict[str, str]:
+    """The assignments of one Environment= line, quoted as systemd.exec(5) has it."""
+    if re.search("%", re.sub("%[%a]", "", value)):
+        raise InvalidUserData(f"{path} has a specifier that a process machine does not expand: {value}")
+    words = [re.sub("%([%a])", lambda found: _SPECIFIERS[found[1]], word) for word in shlex.split(value)]
+    pairs = [word.partition("=") for word in words]
+    if any(not equals for _, equals, _ in pairs):
+        raise InvalidUserData(f"{path} has a word that assigns nothing: {value}")
+    return {name: text for name, _, text in pairs}
+
+
+def _known(mapping: object, keys: set[str], where: str) -> None:
+    if not isinstance(mapping, dict):
+        raise InvalidUserData(f"{where} is no mapping")
+    if unknown := sorted(set(mapping) - keys):
+        raise InvalidUserData(f"{where} has an unknown key: {', '.join(unknown)}")

@@ -1,0 +1,120 @@
+"""Resize a real cluster under continuous writes, and show it: ``python -m playground.demo``.
+
+Real ``sam build``, real ``sam deploy`` with nothing but ClusterSize changed, real etcd: 1, 3, 5, 3, 1, then
+the stack is deleted. This module is the command: what the run does is in ``demo_run``, what it came to in
+``report``, and what is seen meanwhile in ``view``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from playground import report, tools
+from playground.commands import conducted
+from playground.demo_run import Demo
+from playground.local import KINDS, Playground
+from playground.view import choose, draw
+
+DEFAULT_SIZES = (1, 3, 5, 3, 1)
+LARGEST = 7
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    sizes: tuple[int, ...] = DEFAULT_SIZES
+    directory: Path = tools.ROOT / ".playground"
+    result: Path = tools.ROOT / "build/demo/result.json"
+    etcd: Path | None = None
+    port: int = 4566
+    machines: str = "process"
+    network: str = ""
+    leader_leaves: bool = False
+    plain: bool = False
+
+
+def sizes(text: str) -> tuple[int, ...]:
+    """The sizes in a text like ``1,3,5,3,1``."""
+    try:
+        found = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers like 1,3,5,3,1") from None
+    if not all(1 <= size <= LARGEST for size in found):
+        raise argparse.ArgumentTypeError(f"{text!r} has a size that is not between 1 and {LARGEST}")
+    return found
+
+
+def options(arguments: Sequence[str] | None = None) -> Options:
+    """Read the command line."""
+    default = Options()
+    parser = argparse.ArgumentParser(
+        prog="python -m playground.demo",
+        description="Resize a real etcd cluster with real sam deploys while a writer never stops.",
+        epilog="Exit status: 0 if nothing failed and nothing was lost, 1 otherwise, 130 after Ctrl-C.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--steps", dest="sizes", type=sizes, default="1,3,5,3,1", help="cluster sizes in turn"
+    )
+    parser.add_argument(
+        "--directory", type=Path, default=default.directory, help="where the playground lives"
+    )
+    parser.add_argument("--result", type=Path, default=default.result, help="where the result goes, as JSON")
+    parser.add_argument(
+        "--etcd", type=Path, help="the etcd to run instead of the one that make tools fetched"
+    )
+    parser.add_argument("--port", type=int, default=default.port, help="port of the local CloudFormation")
+    parser.add_argument(
+        "--machines", choices=KINDS, default=default.machines, help="what a machine is; containers need root"
+    )
+    networks = ", ".join(f"{network} for {kind}" for kind, network in KINDS.items())
+    parser.add_argument(
+        "--network", default=default.network, help=f"first two numbers of the addresses: if none, {networks}"
+    )
+    parser.add_argument(
+        "--leader-leaves", action="store_true", help="before each shrink, let a member lead that is to leave"
+    )
+    parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
+    return Options(**vars(parser.parse_args(arguments)))
+
+
+def conduct(chosen: Options, console: Console) -> int:
+    """Run the demo on a playground of its own, show it, report it. Returns the exit status."""
+    demo = Demo(chosen.sizes, leader_leaves=chosen.leader_leaves)
+    view = choose(demo.frame, console, plain=chosen.plain)
+    playground = Playground(
+        chosen.directory,
+        kind=chosen.machines,
+        network=chosen.network,
+        port=chosen.port,
+        etcd=chosen.etcd,
+    )
+    playground.provide()  # before anything is drawn: it tells what it builds
+    view.start()
+    try:
+        with playground:
+            outcome = demo.run(playground)
+    finally:
+        view.stop()
+    picture = report.write(outcome, chosen.result, draw(demo.frame()))
+    console.print(report.summary(outcome))
+    console.print(f"Written: {chosen.result} and {picture}")
+    return report.exit_status(outcome)
+
+
+def main(arguments: Sequence[str] | None = None, *, run: Callable[[Options, Console], int] = conduct) -> int:
+    """Run the command. Ctrl-C and SIGTERM end everything that was started."""
+    chosen, console = options(arguments), Console()
+    chosen = replace(chosen, directory=chosen.directory.resolve())
+    return conducted(lambda: run(chosen, console), console)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""One run of the demo: the steps in turn, the writer beside them, and what it all came to.
+
+It sees the playground only as a ``Cloud``, so a test can give it another one. It draws nothing and reads no
+command line.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import Any, Protocol
+
+from etcd_resize.errors import Refused, Retryable
+from etcd_resize.gateway import EtcdGateway
+from etcd_resize.model import ClusterView, client_url
+from playground import report
+from playground.connections import Connections, NoAnswerError
+from playground.observer import NOTHING, Observer, endpoints, in_order, is_whole
+from playground.report import MachineLeft, Outcome, Step, StepDone, steps_of
+from playground.view import Frame, WritesSeen, event_line
+from playground.writer import Keys, Mark, Timing, Writer, held_by, read_back
+
+STACK = "etcd"
+SETTLE_SECONDS = 10.0
+"""How long the cluster may take after a deployment until it is seen whole."""
+
+JOURNAL_SECONDS = 0.5
+"""How old what is shown of the journal may be."""
+
+
+class Deployed(Protocol):
+    """How a deployment or a deletion ended."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the stack is now as it was asked for."""
+
+    @property
+    def reason(self) -> str:
+        """The sentence of what failed."""
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+
+    @property
+    def output(self) -> str:
+        """What the command printed."""
+
+
+class MachineSeen(Protocol):
+    """A machine of the playground."""
+
+    @property
+    def name(self) -> str:
+        """The name of its member."""
+
+    @property
+    def instance(self) -> str:
+        """The instance ID."""
+
+    @property
+    def state(self) -> str:
+        """Such as ``running`` or ``stopped``."""
+
+    @property
+    def protected(self) -> bool:
+        """Whether its termination is refused."""
+
+
+class Journal(Protocol):
+    """What the playground wrote down."""
+
+    def records(self) -> Sequence[Mapping[str, Any]]:
+        """All records so far, in order."""
+
+
+class Cloud(Protocol):
+    """What the demo needs of the playground; see ``playground.local``."""
+
+    def build(self) -> None:
+        """Run ``sam build``."""
+
+    def parameters(self) -> Mapping[str, str]:
+        """The parameters that a first deployment needs here."""
+
+    def deploy(self, stack: str, parameters: Mapping[str, str]) -> Deployed:
+        """Run ``sam deploy``."""
+
+    def delete(self, stack: str) -> Deployed:
+        """Run ``sam delete``."""
+
+    def machines(self) -> Sequence[MachineSeen]:
+        """All machines that have not been terminated."""
+
+    @property
+    def journal(self) -> Journal:
+        """What has happened."""
+
+
+def last_word(text: str) -> str:
+    """Why a command gave up: the last line it printed that tells an error, else the last one at all."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Error: " in line), lines[-1] if lines else "")
+
+
+class Demo:
+    """One run through all steps. ``frame`` may be asked from any thread, all else belongs to one."""
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        *,
+        timing: Timing = Timing(),  # noqa: B008 - a frozen value
+        settle: float = SETTLE_SECONDS,
+        leader_leaves: bool = False,
+    ) -> None:
+        """Go through ``sizes``. ``leader_leaves``: before a shrink, let a member lead that is to leave."""
+        self.steps = steps_of(sizes)
+        self.outcome = Outcome(started=time.time(), planned=len(self.steps), python=platform.python_version())
+        self._begun = self._step_begun = time.monotonic()
+        self._settle = settle
+        self._leader_leaves = leader_leaves
+        self._mark = Mark()
+        self._step = 0
+        self._title = "starting the playground"
+        self._cloud: Cloud | None = None
+        self._lines: tuple[str, ...] = ()
+        self._lines_at = 0.0
+        self._connections = Connections()
+        self._observer = Observer(self._seeds)
+        self._writer = Writer(
+            self._connections, self._observer.endpoints, Keys(uuid.uuid4().hex[:8]), timing=timing
+        )
+
+    def run(self, cloud: Cloud) -> Outcome:
+        """Build, go through the steps, read everything back, delete the stack, look what is left."""
+        self._cloud = cloud
+        with ExitStack() as ending:
+            ending.callback(self._connections.close)
+            ending.callback(self._observer.stop)
+            ending.callback(self._writer.stop)
+            self._title = "building with sam build"
+            cloud.build()
+            self._observer.start()
+            self._writer.start()
+            self._resize_all(cloud)
+            self._writer.stop()
+            self._read_back()
+            self._delete(cloud)
+        self._look_what_is_left(cloud)
+        return self.outcome
+
+    def frame(self) -> Frame:
+        """What is to be shown now."""
+        now = time.monotonic()
+        ledger = self._writer.ledger
+        return Frame(
+            step=self._step,
+            steps=len(self.steps),
+            title=self._title,
+            elapsed=now - self._begun,
+            step_elapsed=now - self._step_begun,
+            cluster=self._observer.latest,
+            writes=WritesSeen(len(ledger.numbers), len(ledger.failures), ledger.retried, ledger.slowest_ms),
+            events=self._event_lines(now),
+            done=tuple(done.line() for done in self.outcome.steps),
+        )
+
+    def _resize_all(self, cloud: Cloud) -> None:
+        parameters = dict(cloud.parameters())
+        for step in self.steps[:-1]:
+            if self._leader_leaves and step.after < step.before:
+                self._let_the_last_lead()
+            parameters["ClusterSize"] = str(step.after)
+            done = self._made(step, partial(cloud.deploy, STACK, parameters))
+            self._check_stores(done)
+            if not done.ok:
+                return
+            parameters = {}  # sam keeps the previous values: from now on only ClusterSize changes
+
+    def _delete(self, cloud: Cloud) -> None:
+        reached = [done.step.after for done in self.outcome.steps if done.ok]
+        self._step = len(self.steps) - 1
+        self._made(Step(reached[-1] if reached else 0, 0), partial(cloud.delete, STACK))
+
+    def _let_the_last_lead(self) -> None:
+        """Hand the leadership to the member that joined last: the one that a shrink takes first."""
+        view = self._observer.look()
+        etcd = EtcdGateway(endpoints(view))
+        try:
+            view, last = etcd.view(), in_order(view)[-1]
+            if view.leader and view.leader.id != last.id:
+                etcd.move_leader(view.leader, last)
+        except (Refused, Retryable) as error:
+            self.outcome.missing.append(f"The leadership could not be handed over: {error}")
+        finally:
+            etcd.close()
+
+    def _made(self, step: Step, make: Callable[[], Deployed]) -> StepDone:
+        """Make the next step and write down how it went."""
+        self._step += 1
+        self._title, self._step_begun = step.title, time.monotonic()
+        deployed = make()
+        seen = self._seen_after(step) if deployed.ok else self._observer.latest
+        since, self._mark = self._mark, self._writer.ledger.mark()
+        done = StepDone(
+            step=step,
+            ok=deployed.ok,
+            seconds=deployed.seconds,
+            seen=seen,
+            figures=self._writer.ledger.figures(since, self._mark),
+            reason="" if deployed.ok else deployed.reason or last_word(deployed.output),
+        )
+        self.outcome.steps.append(done)
+        self.outcome.etcd = seen.version or self.outcome.etcd
+        return done
+
+    def _seen_after(self, step: Step) -> ClusterView:
+        if step.after == 0:
+            return NOTHING
+        return self._observer.wait(lambda view: is_whole(view, step.after), self._settle)
+
+    def _check_stores(self, done: StepDone) -> None:
+        """Every member's own store must hold what was acknowledged before it was asked."""
+        acked = self._writer.ledger.mark().acked
+        try:
+            held = held_by(self._connections, endpoints(done.seen), self._writer.keys)
+        except NoAnswerError as error:
+            self.outcome.missing.append(f"After '{done.step.title}' the keys could not be counted: {error}")
+            return
+        self.outcome.missing += [
+            f"After '{done.step.title}' the member at {url} held {count} keys of {acked} acknowledged."
+            for url, count in held.items()
+            if count < acked
+        ]
+
+    def _read_back(self) -> None:
+        self._title = "reading every acknowledged key back"
+        outcome, ledger, keys = self.outcome, self._writer.ledger, self._writer.keys
+        outcome.figures, outcome.failures = ledger.figures(), tuple(ledger.failures)
+        outcome.errors = dict(ledger.errors)
+        try:
+            lost = read_back(self._connections, self._observer.endpoints(), keys, ledger.numbers)
+        except NoAnswerError as error:
+            outcome.unreadable = str(error)
+        else:
+            outcome.lost = tuple(keys.key(number).decode() for number in lost)
+
+    def _look_what_is_left(self, cloud: Cloud) -> None:
+        self._lines_at = 0.0  # so that the last picture shows the last event
+        self.outcome.events = report.events(cloud.journal.records(), self.outcome.started)
+        self.outcome.machines = tuple(
+            MachineLeft(machine.name or machine.instance, machine.state, protected=machine.protected)
+            for machine in cloud.machines()
+        )
+
+    def _records(self) -> list[Mapping[str, Any]]:
+        records = self._cloud.journal.records() if self._cloud else ()
+        return [record for record in records if record["at"] >= self.outcome.started]
+
+    def _seeds(self) -> list[str]:
+        """The client URLs of the machines that were started and not stopped, read off the journal."""
+        running: dict[str, str] = {}
+        for record in self._records():
+            if record.get("kind") == "machine" and record.get("address"):
+                if record.get("what") == "start":
+                    running[record["instance"]] = client_url(record["address"])
+                elif record.get("what") == "stop":
+                    running.pop(record["instance"], None)
+        return list(running.values())
+
+    def _event_lines(self, now: float) -> tuple[str, ...]:
+        if now - self._lines_at > JOURNAL_SECONDS:
+            lines = (event_line(record, self.outcome.started) for record in self._records())
+            self._lines, self._lines_at = tuple(line for line in lines if line), now
+        return self._lines

@@ -1,0 +1,50 @@
+"""The journal: what happened in the playground, one JSON object a line, in the order in which it happened.
+
+The local CloudFormation writes it, tests and the demo read it. It holds no decision and filters nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+FOLLOW_SECONDS = 0.1
+"""How often `follow` looks for new lines."""
+
+
+class Journal:
+    """The file `journal.jsonl` of a playground."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._lock = threading.Lock()
+
+    def write(self, kind: str, **fields: object) -> None:
+        """Append one record: `at` (seconds since the epoch), `kind`, then the fields."""
+        with self._lock, self.path.open("a", encoding="utf-8") as file:
+            record = {"at": round(self._clock(), 4), "kind": kind, **fields}
+            file.write(json.dumps(record, default=str) + "\n")
+
+    def records(self) -> list[dict[str, Any]]:
+        """Every record so far, the oldest first."""
+        if not self.path.exists():
+            return []
+        complete, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
+        return [json.loads(line) for line in complete.splitlines()]
+
+    def follow(self, *, over: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
+        """Yield the records from the first one on, and each new one as it comes, until `over` says so."""
+        seen = 0
+        while True:
+            last = over()
+            records = self.records()
+            yield from records[seen:]
+            seen = len(records)
+            if last:
+                return
+            time.sleep(FOLLOW_SECONDS)
