@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import gzip
+import platform
+
+import pytest
+
+from playground.cloud.userdata import InvalidUserData, read
+
+DOCUMENT = """#cloud-config
+package_update: true
+packages: [etcd-server, etcd-client]
+write_files:
+- path: /etc/systemd/system/etcd.service.d/10-etcd-resize.conf
+  permissions: '0644'
+  owner: root:root
+  content: |
+    # why
+    [Service]
+    Environment="ETCD_NAME=etcd-1" "ETCD_INITIAL_CLUSTER_TOKEN=a b"
+    Environment="ETCD_QUOTE=\\"100%%\\""
+    Environment=ETCD_UNSUPPORTED_ARCH=%a ETCD_DISCOVERY=https://d/x
+    UnsetEnvironment=ETCD_PROXY ETCD_DISCOVERY
+- path: /etc/motd
+  content: hello
+"""
+
+
+@pytest.mark.parametrize(
+    "data", [DOCUMENT.encode(), gzip.compress(DOCUMENT.encode())], ids=["plain", "gzipped"]
+)
+def test_a_document_is_read_as_cloud_init_and_systemd_read_it(data: bytes) -> None:
+    configuration = read(data)
+    assert configuration.environment == {
+        "ETCD_NAME": "etcd-1",
+        "ETCD_INITIAL_CLUSTER_TOKEN": "a b",
+        "ETCD_QUOTE": '"100%"',
+        "ETCD_UNSUPPORTED_ARCH": {"x86_64": "x86-64", "aarch64": "arm64"}[platform.machine()],
+    }
+    assert [(file.path, file.permissions) for file in configuration.files] == [
+        ("/etc/systemd/system/etcd.service.d/10-etcd-resize.conf", 0o644),
+        ("/etc/motd", 0o644),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("#cloud-config", "#!/bin/sh", "the first line is not #cloud-config"),
+        ("package_update", "package_upgrade", "the document has an unknown key: package_upgrade"),
+        ("etcd-server, ", "", "packages lacks etcd-server"),
+        ("owner", "user", "write_files has an unknown key: user"),
+        ("path: /etc/motd", "path: etc/motd", "write_files has no absolute path: etc/motd"),
+        ("'0644'", "0644", "permissions of /etc/systemd.* are no string: YAML reads 420"),
+        ("[Service]", "[Unit]", r"has an unknown key: \[Unit\] Environment"),
+        ("Environment=", "Enviroment=", r"has an unknown key: \[Service\] Enviroment"),
+        ("100%%", "%h", "has a specifier that a process machine does not expand"),
+        ('"ETCD_NAME=etcd-1"', "ETCD_NAME", "has a word that assigns nothing"),
+        ("packages: [", "packages: ]", "no YAML"),
+    ],
+)
+def test_what_is_not_known_is_an_error(old: str, new: str, sentence: str) -> None:
+    with pytest.raises(InvalidUserData, match=sentence):
+        read(DOCUMENT.replace(old, new, 1).encode())
+
+
+def test_broken_gzip_is_an_error() -> None:
+    with pytest.raises(InvalidUserData, match="neither text nor gzipped text"):
+        read(gzip.compress(DOCUMENT.encode())[:40])

@@ -1,0 +1,98 @@
+"""CloudFormation's events, as they arrive: every property a string."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+from etcd_resize.model import Identity, client_url
+
+STACK = "arn:aws:cloudformation:eu-west-1:000000000000:stack/etcd-Member/4f2f7e10-0000-0000-0000-000000000000"
+IMAGE = "ami-0123456789abcdef0"
+
+
+def instance_of(identity: Identity) -> str:
+    """A made-up instance ID that is the same for the same member."""
+    return f"i-{int(identity.address.replace('.', '')):017x}"
+
+
+def member_properties(identity: Identity, endpoints: str = "", **changes: str) -> dict[str, str]:
+    """Those of a ``Custom::EtcdMember``."""
+    return {
+        **_common(identity, endpoints),
+        "Dialect": "cloud-init",
+        "BaseUserData": "",
+        "EtcdRelease": "",
+        "EtcdImage": "",
+        "ImageId": IMAGE,
+        "InstanceType": "t4g.small",
+        "VolumeSize": "20",
+        **changes,
+    }
+
+
+def voter_properties(
+    identity: Identity, member_id: str, endpoints: str = "", **changes: str
+) -> dict[str, str]:
+    """Those of a ``Custom::EtcdVoter``."""
+    return {
+        **_common(identity, endpoints),
+        "MemberId": member_id,
+        "InstanceId": instance_of(identity),
+        "StabilizationSeconds": "0",
+        **changes,
+    }
+
+
+def cluster_properties(cluster: str, addresses: list[str], **changes: str) -> dict[str, str]:
+    """Those of a ``Custom::EtcdCluster`` of the members at ``addresses``."""
+    return {
+        "ServiceToken": "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize",
+        "ServiceTimeout": "930",
+        "ClusterName": cluster,
+        "ClusterSize": str(len(addresses)),
+        "Endpoints": ",".join(map(client_url, addresses)),
+        "Bootstrapped": "true",
+        "TimeoutSeconds": "20",
+        **changes,
+    }
+
+
+def event(
+    action: str,
+    resource: str,
+    properties: dict[str, str],
+    *,
+    physical_id: str | None = None,
+    old: dict[str, str] | None = None,
+    stack_id: str = STACK,
+) -> dict[str, Any]:
+    """One event."""
+    made: dict[str, Any] = {
+        "RequestType": action,
+        "ResourceType": resource,
+        "ResourceProperties": properties,
+        "StackId": stack_id,
+        "RequestId": str(uuid4()),
+        "LogicalResourceId": resource.removeprefix("Custom::Etcd"),
+        "ResponseURL": "https://127.0.0.1:9/answer",
+    }
+    if physical_id is not None:
+        made["PhysicalResourceId"] = physical_id
+    if old is not None:
+        made["OldResourceProperties"] = old
+    return made
+
+
+def _common(identity: Identity, endpoints: str) -> dict[str, str]:
+    return {
+        "ServiceToken": "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize",
+        "ServiceTimeout": "930",
+        "ClusterName": identity.cluster,
+        "Name": identity.name,
+        "Address": identity.address,
+        "Endpoints": endpoints,
+        "Bootstrapped": "true",
+        "ProtectMachine": "true",
+        "TimeoutSeconds": "20",
+    }

@@ -1,0 +1,127 @@
+"""From the event to a request: coercion, and one sentence that names all that is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from etcd_resize.errors import InvalidRequest
+from etcd_resize.model import Identity
+from etcd_resize.request import CLUSTER, MEMBER, VOTER, MemberProperties, VoterProperties, answerable, parse
+from etcd_resize.userdata import RENDERERS
+from tests.support.events import cluster_properties, event, member_properties, voter_properties
+
+WHO = Identity("etcd", "etcd-2", "10.0.0.2")
+BEFORE = "http://10.0.0.1:2379"
+
+
+def refused(resource: str, properties: dict[str, str], action: str = "Create") -> str:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(answerable(event(action, resource, properties)))
+    return str(caught.value)
+
+
+def test_strings_become_what_they_mean() -> None:
+    request = parse(event("Create", VOTER, voter_properties(WHO, "c815853c77ea5901", BEFORE)))
+    assert request.physical_id == "etcd/etcd-2@10.0.0.2"
+    assert isinstance(request.properties, VoterProperties)
+    assert request.properties.member_id == 0xC815853C77EA5901
+    assert request.properties.protect is True
+    assert request.properties.endpoints == (BEFORE,)
+
+
+def test_the_machine_is_taken_word_for_word() -> None:
+    request = parse(event("Create", MEMBER, member_properties(WHO, BEFORE, VolumeSize="30")))
+    assert isinstance(request.properties, MemberProperties)
+    assert dict(request.properties.machine)["VolumeSize"] == "30"
+
+
+def test_all_that_is_wrong_is_named_in_one_sentence() -> None:
+    properties = member_properties(WHO, BEFORE, VolumeSize="huge", ProtectMachine="yes")
+    del properties["ClusterName"]
+    properties["Adress"] = properties.pop("Address")
+    assert refused(MEMBER, properties) == (
+        "Custom::EtcdMember: missing: ClusterName, Address; unknown: 'Adress' (Address?); ProtectMachine 'yes' is"
+        " neither true nor false; VolumeSize 'huge' is not a whole number from 8 to 16384"
+    )
+
+
+@pytest.mark.parametrize("size", ["0", "8", "three", "2.5", "-1", "", "999999999999"])
+def test_a_size_outside_one_to_seven_is_refused(size: str) -> None:
+    said = refused(CLUSTER, cluster_properties("etcd", ["10.0.0.1"], ClusterSize=size))
+    assert said == f"Custom::EtcdCluster: ClusterSize {size!r} is not a whole number from 1 to 7"
+
+
+@pytest.mark.parametrize(
+    "endpoints",
+    ["10.0.0.1:2379", "https://10.0.0.1:2379", "http://10.0.0.1", "http://a@10.0.0.1:2379", "http://10.0.0.1:2379/x",
+     "http://10.0.0.1:99999", "http://[::1"],
+)  # fmt: skip
+def test_an_endpoint_of_another_form_is_refused(endpoints: str) -> None:
+    said = refused(MEMBER, member_properties(WHO, endpoints))
+    assert said.endswith("is not of the form http://host:2379,http://host:2379")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"Name": "a/b"}, "Name 'a/b' is not up to 63 letters, digits, hyphens"),
+        ({"Name": "x\nExecStart=/bin/sh"}, "Name 'x\\nExecStart=/bin/sh' is not up to 63 letters"),
+        ({"Address": "10.0.0.300"}, "Address '10.0.0.300' is not an IPv4 address"),
+        ({"ClusterName": "9lives"}, "ClusterName '9lives' is not a letter and up to 31"),
+        ({"Dialect": "cloudinit"}, f"Dialect 'cloudinit' is none of {', '.join(RENDERERS)}"),
+        ({"ImageId": "debian"}, "ImageId 'debian' is not an image ID like"),
+        ({"TimeoutSeconds": "900"}, "TimeoutSeconds '900' is not a whole number from 5 to 840"),
+    ],
+)
+def test_a_property_of_the_wrong_form_is_named(change: dict[str, str], said: str) -> None:
+    assert said in refused(MEMBER, member_properties(WHO, BEFORE, **change))
+
+
+def test_other_types_than_strings_are_refused_not_crashed_on() -> None:
+    properties = {name: {"a": [1]} for name in member_properties(WHO)}
+    assert "Custom::EtcdMember" in refused(MEMBER, properties)  # type: ignore[arg-type]
+
+
+def test_a_delete_forgives_properties_that_a_create_refused() -> None:
+    request = parse(event("Delete", MEMBER, {"Nonsense": "1"}, physical_id="made-up"))
+    assert request.properties is None
+    assert request.physical_id == "made-up"
+
+
+def test_a_delete_keeps_the_id_it_came_with() -> None:
+    request = parse(event("Delete", MEMBER, member_properties(WHO, BEFORE), physical_id="etcd/old@10.0.0.9"))
+    assert request.physical_id == "etcd/old@10.0.0.9"
+    assert request.previous_identity == Identity("etcd", "old", "10.0.0.9")
+
+
+def test_an_event_of_another_kind_is_refused() -> None:
+    assert "ResourceType 'Custom::Other' is none of" in refused("Custom::Other", {})
+    assert refused(MEMBER, {}, action="Grow") == (
+        "this is no event of CloudFormation: RequestType 'Grow' is none of Create, Update, Delete"
+    )
+
+
+def test_an_event_of_cloudformation_comes_through_as_it_is() -> None:
+    sent = event("Create", MEMBER, member_properties(WHO))
+    assert answerable(sent) == sent
+
+
+@pytest.mark.parametrize(
+    "sent", [None, [], "x", {}, {"ResponseURL": 1}, {"ResponseURL": "http://127.0.0.1/"}]
+)
+def test_an_event_that_names_nobody_to_answer_is_an_error(sent: object) -> None:
+    with pytest.raises(InvalidRequest, match="nobody can be answered"):
+        answerable(sent)
+
+
+def test_an_envelope_of_a_wrong_form_is_answered_with_what_is_wrong() -> None:
+    sent = {**event("Create", MEMBER, {}), "StackId": 7, "RequestId": "x" * 1000}
+    del sent["LogicalResourceId"]
+    with pytest.raises(InvalidRequest) as caught:
+        parse(answerable(sent))
+    assert str(caught.value) == "this is no event of CloudFormation: StackId; RequestId; LogicalResourceId"
+
+
+@pytest.mark.parametrize("made_up", ["", "etcd-Member-ABC123", "a/b", "a/b@", "/b@c", "a/b@c/d", "a/@c"])
+def test_an_id_that_is_not_ours_is_no_identity(made_up: str) -> None:
+    assert Identity.parse(made_up) is None

@@ -1,0 +1,235 @@
+"""What can be read off the templates: that the function outlives its last Delete, and what a machine must not be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from etcd_resize.errors import InvalidRequest
+from etcd_resize.request import CLUSTER, LARGEST_CLUSTER, MEMBER, VOTER, parse
+from playground.tools import ROOT
+from tests.support.events import event
+
+ANSWERING = {
+    "Provider": "the function itself",
+    "ProviderRole": "what it may do",
+    "ProviderLog": "where it says what it did",
+    "ProviderSecurityGroup": "how it reaches members and AWS",
+    "S3Endpoint": "the way its answers go",
+    "Snapshots": "the journal",
+    "MemberSecurityGroup": "the rule that lets it in to the members",
+    "MembersReachMembers": "the rule that keeps the quorum together while members leave",
+}
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms as the long ones."""
+
+
+def _intrinsic(loader: _Loader, suffix: str, node: yaml.Node) -> dict[str, Any]:
+    if isinstance(node, yaml.ScalarNode):
+        value: Any = loader.construct_scalar(node)
+        if suffix == "GetAtt":
+            value = value.split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        assert isinstance(node, yaml.MappingNode)
+        value = loader.construct_mapping(node, deep=True)
+    return {suffix if suffix in {"Ref", "Condition"} else f"Fn::{suffix}": value}
+
+
+_Loader.add_multi_constructor("!", _intrinsic)
+
+
+def load(path: Path) -> dict[str, Any]:
+    document: dict[str, Any] = yaml.load(path.read_text(), _Loader)  # noqa: S506 — a SafeLoader of ours
+    return document
+
+
+TEMPLATE = load(ROOT / "template.yaml")
+MEMBER_TEMPLATE = load(ROOT / "member.yaml")
+
+
+def references(value: Any, names: set[str]) -> Iterator[str]:
+    """The resources that a value refers to, as CloudFormation finds them."""
+    if isinstance(value, list):
+        for item in value:
+            yield from references(item, names)
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key == "Ref" and item in names:
+            yield item
+        elif key == "Fn::GetAtt":
+            yield item[0]
+        elif key == "Fn::Sub":
+            text = item if isinstance(item, str) else item[0]
+            yield from (name for name in names if f"${{{name}}}" in text or f"${{{name}." in text)
+        yield from references(item, names)
+
+
+def depends_on(template: dict[str, Any], name: str) -> set[str]:
+    """All that must be there before ``name``, and is deleted only after it."""
+    resources = template["Resources"]
+    names, pending = set(resources), [name]
+    found: set[str] = set()
+    while pending:
+        resource = resources[pending.pop()]
+        explicit = resource.get("DependsOn", [])
+        direct = {*references(resource.get("Properties", {}), names)}
+        direct |= {explicit} if isinstance(explicit, str) else set(explicit)
+        pending += direct - found
+        found |= direct
+    return found
+
+
+MEMBERS = [f"Member{number}" for number in range(1, LARGEST_CLUSTER + 1)]
+
+
+@pytest.mark.parametrize("resource", [*MEMBERS, "Cluster"])
+def test_all_that_the_function_needs_is_deleted_after_the_last_delete(resource: str) -> None:
+    assert set(ANSWERING) <= depends_on(TEMPLATE, resource)
+
+
+def test_no_policy_of_the_function_is_a_resource_of_its_own() -> None:
+    kinds = {resource["Type"] for resource in TEMPLATE["Resources"].values()}
+    assert not kinds & {"AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy"}
+
+
+@pytest.mark.parametrize("number", range(2, LARGEST_CLUSTER + 1))
+def test_each_member_waits_for_the_one_before_it(number: int) -> None:
+    assert f"Member{number - 1}" in depends_on(TEMPLATE, f"Member{number}")
+
+
+def test_the_guard_is_deleted_before_any_member_and_updated_after_all() -> None:
+    assert set(MEMBERS) <= depends_on(TEMPLATE, "Cluster")
+    assert not any("Cluster" in depends_on(TEMPLATE, member) for member in MEMBERS)
+
+
+def test_a_member_leaves_before_its_machine_and_its_machine_before_its_address() -> None:
+    assert depends_on(MEMBER_TEMPLATE, "Voter") == {"Instance", "Member", "NetworkInterface"}
+    assert depends_on(MEMBER_TEMPLATE, "Instance") == {"Member", "NetworkInterface"}
+    assert depends_on(MEMBER_TEMPLATE, "Member") == {"NetworkInterface"}
+
+
+def test_nothing_of_the_machine_comes_from_a_parameter_that_a_resize_could_change() -> None:
+    machine = MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]
+    assert machine["ImageId"] == {"Fn::GetAtt": ["Member", "ImageId"]}
+    assert machine["InstanceType"] == {"Fn::GetAtt": ["Member", "InstanceType"]}
+    assert machine["UserData"] == {"Fn::GetAtt": ["Member", "UserData"]}
+    parameters = set(MEMBER_TEMPLATE["Parameters"])
+    used = {name: parameters.intersection(references(value, parameters)) for name, value in machine.items()}
+    # a tag changes without an interruption
+    assert {name: refers for name, refers in used.items() if refers} == {"Tags": {"Provider"}}
+
+
+def test_a_machine_has_encrypted_volumes_imdsv2_only_and_no_way_in_for_ssh() -> None:
+    machine = MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]
+    assert machine["MetadataOptions"]["HttpTokens"] == {"Fn::GetAtt": ["Member", "HttpTokens"]}
+    assert all(volume["Ebs"]["Encrypted"] is True for volume in machine["BlockDeviceMappings"])
+    assert "KeyName" not in machine
+    opened = [
+        rule.get("Fn::If", [None, rule])[1]
+        for rule in TEMPLATE["Resources"]["MemberSecurityGroup"]["Properties"]["SecurityGroupIngress"]
+    ]
+    opened.append(TEMPLATE["Resources"]["MembersReachMembers"]["Properties"])
+    assert all(rule["Description"] for rule in opened)
+    assert all(2379 <= rule["FromPort"] <= rule["ToPort"] <= 2380 for rule in opened)
+    beyond_clients = [rule for rule in opened if rule["ToPort"] == 2380]
+    assert [rule["SourceSecurityGroupId"] for rule in beyond_clients] == [
+        {"Ref": "ExistingSecurityGroupId"},
+        {"Ref": "MemberSecurityGroup"},
+    ]
+
+
+def test_the_bucket_is_encrypted_versioned_private_and_stays() -> None:
+    bucket = TEMPLATE["Resources"]["Snapshots"]
+    assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain"
+    assert bucket["Properties"]["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert bucket["Properties"]["BucketEncryption"]
+    assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+def roles() -> dict[str, Any]:
+    """Every role of both templates, by name."""
+    resources = {**TEMPLATE["Resources"], **MEMBER_TEMPLATE["Resources"]}
+    return {name: one["Properties"] for name, one in resources.items() if one["Type"] == "AWS::IAM::Role"}
+
+
+def test_every_function_has_a_role_of_its_own_and_no_machine_has_one() -> None:
+    functions = [
+        one["Properties"]
+        for one in TEMPLATE["Resources"].values()
+        if one["Type"] in {"AWS::Serverless::Function", "AWS::Lambda::Function"}
+    ]
+    given = [function["Role"]["Fn::GetAtt"][0] for function in functions]
+    assert sorted(given) == sorted(roles())
+    assert "IamInstanceProfile" not in MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]
+
+
+def test_every_role_takes_the_boundary_and_nobody_else_s_policy() -> None:
+    for role in roles().values():
+        assert role["PermissionsBoundary"] == {
+            "Fn::If": ["HasPermissionsBoundary", {"Ref": "PermissionsBoundary"}, {"Ref": "AWS::NoValue"}]
+        }
+        assert "ManagedPolicyArns" not in role
+
+
+def test_what_lambda_may_do_with_network_interfaces_is_refused_to_the_function_s_code() -> None:
+    (policy,) = [
+        policy["PolicyDocument"]["Statement"]
+        for role in roles().values()
+        for policy in role["Policies"]
+        if policy["PolicyName"] == "network-interfaces-by-lambda"
+    ]
+    allowed = [action for one in policy if one["Effect"] == "Allow" for action in one["Action"]]
+    (denial,) = [one for one in policy if one["Effect"] == "Deny"]
+    assert sorted(allowed) == sorted(denial["Action"])
+    function = TEMPLATE["Resources"]["Provider"]["Properties"]["FunctionName"]["Fn::Sub"]
+    (source,) = denial["Condition"]["ArnEquals"].values()
+    assert source["Fn::Sub"].endswith(f":function:{function}")
+
+
+def test_every_suppressed_check_has_its_reason_beside_it() -> None:
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        for resource in template["Resources"].values():
+            for skipped in resource.get("Metadata", {}).get("checkov", {}).get("skip", []):
+                assert len(skipped["comment"].split()) > 5, skipped["id"]
+
+
+def test_every_parameter_is_described_and_grouped() -> None:
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        assert all(parameter.get("Description") for parameter in template["Parameters"].values())
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    assert sorted(grouped) == sorted(TEMPLATE["Parameters"])
+
+
+def test_the_nested_stack_is_given_only_parameters_it_has_and_all_it_needs() -> None:
+    wanted = {name for name, parameter in MEMBER_TEMPLATE["Parameters"].items() if "Default" not in parameter}
+    for name in MEMBERS:
+        given = set(TEMPLATE["Resources"][name]["Properties"]["Parameters"])
+        assert wanted <= given <= set(MEMBER_TEMPLATE["Parameters"])
+
+
+def test_the_custom_resources_have_exactly_the_properties_that_are_validated() -> None:
+    for template, kinds in ((MEMBER_TEMPLATE, [MEMBER, VOTER]), (TEMPLATE, [CLUSTER])):
+        for kind in kinds:
+            (resource,) = [one for one in template["Resources"].values() if one["Type"] == kind]
+            with pytest.raises(InvalidRequest) as caught:
+                parse(event("Create", kind, dict.fromkeys(resource["Properties"], "\0")))
+            assert "missing" not in str(caught.value)
+            assert "unknown" not in str(caught.value)
+
+
+def test_the_function_dies_before_cloudformation_gives_it_up() -> None:
+    timeout = TEMPLATE["Resources"]["Provider"]["Properties"]["Timeout"]
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        for resource in template["Resources"].values():
+            if resource["Type"].startswith("Custom::"):
+                assert timeout < resource["Properties"]["ServiceTimeout"] <= timeout + 60
