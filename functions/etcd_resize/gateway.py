@@ -64,6 +64,9 @@ class Gateway(Protocol):
     def snapshot(self, source: Member) -> Iterator[bytes]:
         """The database of ``source``, in chunks, as etcdctl would save it."""
 
+    def publish(self, key: str, text: str) -> None:
+        """Put ``text`` under ``key``, for the machines to read."""
+
     def close(self) -> None:
         """Let go of all connections."""
 
@@ -227,6 +230,11 @@ class EtcdGateway:
             if response is None:
                 return
             yield response.blob
+
+    def publish(self, key: str, text: str) -> None:
+        """See ``Gateway.publish``."""
+        request = etcdrpc.PutRequest(key=key.encode(), value=text.encode())
+        self._change(f"put {key}", lambda client: client.kvstub.Put(request, CHANGE_SECONDS))
 
     def close(self) -> None:
         """See ``Gateway.close``."""

@@ -187,6 +187,7 @@ class FakeCluster:
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
     shown: list[Credentials | None] = field(default_factory=list)
+    published: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
@@ -308,6 +309,11 @@ class FakeGateway:
     def snapshot(self, source: Member) -> Iterator[bytes]:
         self.cluster.history.append(f"snapshot {source.name}")
         yield b"data"
+
+    def publish(self, key: str, text: str) -> None:
+        if not self.cluster.has_quorum:
+            raise Retryable("no answer in time")
+        self.cluster.published[key] = text
 
     def close(self) -> None:
         self.closed = True
