@@ -387,10 +387,20 @@ def _rpc_error(problem: BaseException) -> grpc.RpcError:
     return problem.__context__
 
 
+_TLS = (
+    ("CERTIFICATE_VERIFY_FAILED", "the member's certificate is not of the authority that we know"),
+    ("Hostname Verification", "the member's certificate is that of another address"),
+    ("WRONG_VERSION_NUMBER", "the member does not speak it"),
+    ("Unwrap failed", "the member does not take our certificate"),
+)
+"""What gRPC says, without an answer of etcd's, when it is not the network that keeps two apart."""
+
+
 def _brief(problem: Any) -> str:
     code, details = problem.code().name.lower().replace("_", " "), problem.details() or ""
     if problem.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer in time"
     if problem.code() is grpc.StatusCode.UNAVAILABLE and "etcdserver" not in details:
-        return "cannot be reached"
+        told = next((meaning for text, meaning in _TLS if text in details), "")
+        return f"TLS: {told}" if told else "cannot be reached"
     return details.removeprefix("etcdserver: ") or code
