@@ -366,7 +366,8 @@ class MemberRecord:
     ``state``: ``intended`` (written before the learner is added), ``added`` (the answer is complete),
     ``left`` (removed, or never there when its Delete came). ``stack_id`` is the only stack whose
     Delete may remove it. ``at`` is in seconds since the epoch. ``answer`` is what Create answered.
-    ``instance`` is the machine that was protected for it.
+    ``instance`` is the machine that was protected for it. ``successor`` is the physical ID of the member that is
+    to replace it, as long as the replacement can still be rolled back: its Delete ends that.
     """
 
     state: str
@@ -376,6 +377,7 @@ class MemberRecord:
     member_id: int = 0
     answer: tuple[tuple[str, str], ...] = ()
     instance: str = ""
+    successor: str = ""
 
 
 @dataclass(frozen=True)
