@@ -84,8 +84,8 @@ class Vault(Protocol):
     def lend(self, cluster: str, name: str) -> str:
         """A URL from which whoever has it gets it, for BUNDLE_URL_SECONDS."""
 
-    def adopted(self, key: str) -> bytes | None:
-        """What the user has put into the bucket under that key, or None."""
+    def adopted(self, where: str) -> bytes | None:
+        """What the user has put at ``<bucket>/<key>``, or None."""
 
 
 class Machines(Protocol):
@@ -214,9 +214,10 @@ class Bucket:
         """See ``Vault.lend``."""
         return self._presigned(f"{cluster}/{name}", BUNDLE_URL_SECONDS)
 
-    def adopted(self, key: str) -> bytes | None:
+    def adopted(self, where: str) -> bytes | None:
         """See ``Vault.adopted``."""
-        return self._get(key)
+        bucket, _, key = where.partition("/")
+        return Bucket(bucket)._get(key)  # noqa: SLF001 - its own kind
 
     def _presigned(self, key: str, seconds: int) -> str:
         asked_for = {"Bucket": self._name, "Key": key}

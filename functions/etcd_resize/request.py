@@ -46,7 +46,7 @@ Parser: TypeAlias = Callable[[Any], Any]
 class Trust:
     """With TLS, whose authority signs, and the how manieth set of certificates it is.
 
-    ``adopted``: the key, in the bucket, of the authority of a cluster that was there before; empty for one of our own.
+    ``adopted``: where the authority of a cluster lies that was there before, ``<bucket>/<key>``; empty for our own.
     """
 
     generation: int

@@ -77,7 +77,7 @@ class Trusted:
         stored = adopted or self._vault.read(self._cluster, AUTHORITY)
         if stored is None:
             raise Refused(
-                f"there is no authority at {where} in the bucket: put that of the cluster there and name it in"
+                f"there is no authority at {where}: put that of the cluster into a bucket and name it in"
                 " ExistingTlsBucketKey, or set Tls=off for a cluster without TLS"
             )
         try:
@@ -90,7 +90,7 @@ class Trusted:
                 told.get("certificate"), told.get("key"), self._clock.time()
             )
         except InvalidRequest as problem:
-            raise Refused(f"the authority at {where} in the bucket cannot be used: {problem}") from problem
+            raise Refused(f"the authority at {where} cannot be used: {problem}") from problem
         return authority
 
     def _sign(self) -> dict[str, str]:
