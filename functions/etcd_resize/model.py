@@ -91,7 +91,9 @@ class Health:
 
     ``serving``: a voter answered a linearizable read, a learner answered its status. ``reachable``: it
     answered its status at least; a voter without a quorum does that much.
-    ``leader``: the ID of the leader it knows, 0 for none. ``applied``: its raft index (entries).
+    ``leader``: the ID of the leader it knows, 0 for none. ``applied``: its raft index (entries), of which the last
+    ``pending`` are not applied to its database yet. ``db_size`` in bytes, of which ``db_in_use`` hold data.
+    ``read_seconds``: how long that linearizable read took; 0 if there was none.
     """
 
     serving: bool
@@ -102,6 +104,9 @@ class Health:
     term: int = 0
     db_size: int = 0
     problem: str = ""
+    pending: int = 0
+    db_in_use: int = 0
+    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -471,7 +476,8 @@ class MemberRecord:
     ``left`` (removed, or never there when its Delete came). ``stack_id`` is the only stack whose
     Delete may remove it. ``at`` is in seconds since the epoch. ``answer`` is what Create answered.
     ``instance`` is the machine that was protected for it. ``serial`` is that of its certificate, in hexadecimal, and
-    ``expires`` its end in seconds since the epoch; with TLS only.
+    ``expires`` its end in seconds since the epoch; with TLS only. ``successor`` is the physical ID of the member that
+    is to replace it, as long as the replacement can still be rolled back: its Delete ends that.
     """
 
     state: str
@@ -483,6 +489,7 @@ class MemberRecord:
     instance: str = ""
     serial: str = ""
     expires: float = 0.0
+    successor: str = ""
 
 
 @dataclass(frozen=True)
