@@ -239,6 +239,7 @@ class Playground:
                 "AWS_ENDPOINT_URL_S3": f"https://{self.gateway}:{self.port}",
             }
         return kept | {
+            "ANSWERS_ON_LOOPBACK": "1",  # else the functions refuse events that are not answered at S3
             "BIND_HOST": HOST,
             "MINISTACK_HOST": HOST,
             "MINISTACK_REGION": REGION,
