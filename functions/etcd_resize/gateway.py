@@ -18,7 +18,7 @@ from etcd3 import etcdrpc
 
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import ClusterView, Health, Member, hex_id
+from etcd_resize.model import ClusterView, Credentials, Health, Member, hex_id
 
 PROBE_SECONDS = 1.5
 """How long one member may take to answer when it is looked at. An election takes about one second."""
@@ -80,14 +80,41 @@ class _Probe:
     errors: tuple[str, ...]
 
 
+class _Token(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    """Puts a user's token on every call of a client, once there is one.
+
+    etcd3's own way, call credentials, is refused by gRPC over a connection without TLS.
+    """
+
+    def __init__(self) -> None:
+        self.value = ""
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any], call: Any, request: Any) -> Any:
+        """See ``grpc.UnaryUnaryClientInterceptor``."""
+        return continuation(self._on(call), request)
+
+    def intercept_unary_stream(self, continuation: Callable[..., Any], call: Any, request: Any) -> Any:
+        """See ``grpc.UnaryStreamClientInterceptor``."""
+        return continuation(self._on(call), request)
+
+    def _on(self, call: Any) -> Any:
+        token = [("token", self.value)] if self.value else []
+        return call._replace(metadata=[*(call.metadata or ()), *token])
+
+
 class EtcdGateway:
     """The real thing: one etcd3 client for each endpoint, asked side by side."""
 
-    def __init__(self, endpoints: Sequence[str]) -> None:
-        """``endpoints``: client URLs of members that are known; the others are found through them."""
+    def __init__(self, endpoints: Sequence[str], credentials: Credentials | None = None) -> None:
+        """``endpoints``: client URLs of members that are known; the others are found through them.
+
+        ``credentials``: as whom to ask, where etcd's auth is enabled; where it is not, they are not used.
+        """
         self._given = tuple(endpoints)
+        self._credentials = credentials
         self._found: tuple[str, ...] = ()
         self._clients: dict[str, etcd3.Etcd3Client] = {}
+        self._tokens: dict[str, _Token] = {}
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="etcd-probe")
         self._voters: tuple[Member, ...] = ()
         self._left: set[str] = set()
@@ -127,7 +154,7 @@ class EtcdGateway:
             return _brief(problem)
         problem_text = ""
         if not status.isLearner:
-            problem_text = self._read(client)
+            problem_text = self._read(url)
         try:
             # a list straight after a linearizable read of the same member is as fresh as that read
             listed = self._call(
@@ -155,20 +182,36 @@ class EtcdGateway:
             errors=tuple(status.errors),
         )
 
-    def _read(self, client: etcd3.Etcd3Client) -> str:
-        """Empty if a linearizable read was answered, else what came instead."""
+    def _read(self, url: str) -> str:
+        """Empty if a linearizable read was answered, else what came instead. Refused if etcd wants another user."""
+        token = self._tokens[url]
         try:
-            client.get_response(_PROBED_KEY)
+            if self._credentials and not token.value:
+                token.value = self._authenticate(url, self._credentials)
+            self._client(url).get_response(_PROBED_KEY)
         except (grpc.RpcError, etcd3.Etcd3Exception) as problem:
             error = _rpc_error(problem)
-            if "permission denied" in (error.details() or ""):
+            details = error.details() or ""
+            if self._credentials is None and "permission denied" in details:
                 return ""  # denied means that the cluster has agreed on it: a quorum answered
-            if "user name is empty" in (error.details() or ""):
-                raise Refused(
-                    "etcd asks for a user and a password (auth is enabled), which this version does not have"
-                ) from problem
+            if unwanted := _unwanted(details, self._credentials):
+                raise Refused(unwanted) from problem
+            if "invalid auth token" in details and token.value:
+                token.value = ""  # tokens last for minutes, and not always through a restart
+                return self._read(url)
             return _brief(error)
         return ""
+
+    def _authenticate(self, url: str, credentials: Credentials) -> str:
+        """A token for the user; empty where auth is not enabled."""
+        request = etcdrpc.AuthenticateRequest(name=credentials.user, password=credentials.password)
+        try:
+            answer = etcdrpc.AuthStub(self._client(url).channel).Authenticate(request, PROBE_SECONDS)
+        except grpc.RpcError as problem:
+            if "authentication is not enabled" in (problem.details() or ""):
+                return ""
+            raise
+        return str(answer.token)
 
     # --- acting ---
 
@@ -242,9 +285,15 @@ class EtcdGateway:
     def _client(self, url: str) -> etcd3.Etcd3Client:
         if url not in self._clients:
             parts = urlsplit(url)
-            self._clients[url] = etcd3.client(
+            client = etcd3.client(
                 host=parts.hostname, port=parts.port, timeout=PROBE_SECONDS, grpc_options=_CHANNEL_OPTIONS
             )
+            token = self._tokens[url] = _Token()
+            client.channel = grpc.intercept_channel(client.channel, token)
+            client.kvstub = etcdrpc.KVStub(client.channel)
+            client.clusterstub = etcdrpc.ClusterStub(client.channel)
+            client.maintenancestub = etcdrpc.MaintenanceStub(client.channel)
+            self._clients[url] = client
         return self._clients[url]
 
     @staticmethod
@@ -320,6 +369,22 @@ def _alarms(probe: _Probe, names: dict[int, str]) -> Iterator[str]:
 
 # --- from what etcd refuses to what it means -----------------------------------------------------------
 
+_NEEDED = "EtcdUser must name a user with etcd's role root, by which it lets members in and out"
+
+
+def _unwanted(details: str, credentials: Credentials | None) -> str:
+    """The sentence for what etcd says to a user that it does not want; empty for anything else."""
+    if credentials is None:
+        asks = "etcd asks for a user and a password (auth is enabled): give EtcdUser and EtcdPasswordSecret"
+        return asks if "user name is empty" in details else ""
+    if "invalid user ID or password" in details:
+        return (
+            f"etcd does not take the user {credentials.user} with this password: mend EtcdUser, or the secret that"
+            " EtcdPasswordSecret names, and deploy again"
+        )
+    return f"etcd does not let {credentials.user} read: {_NEEDED}" if "permission denied" in details else ""
+
+
 _MEANINGS: tuple[tuple[str, type[Refused | Retryable]], ...] = (
     ("given member URLs are invalid", Refused),
     ("user name is empty", Refused),
@@ -338,7 +403,8 @@ def _translated(what: str, call: Callable[[], _T]) -> _T:
     except (grpc.RpcError, etcd3.Etcd3Exception) as problem:
         details = _brief(_rpc_error(problem))
         meaning = next((kind for text, kind in _MEANINGS if text in details), Retryable)
-        raise meaning(f"{what}: {details}") from problem
+        cure = f": {_NEEDED}" if "permission denied" in details else ""
+        raise meaning(f"{what}: {details}{cure}") from problem
 
 
 def _rpc_error(problem: BaseException) -> grpc.RpcError:

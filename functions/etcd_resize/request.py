@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity, Release
+from etcd_resize.model import Credentials, Identity, Release
 from etcd_resize.userdata import RENDERERS
 
 MEMBER = "Custom::EtcdMember"
@@ -38,6 +38,10 @@ LARGEST_PORT = 65_535
 BASE_USER_DATA_LIMIT = 65_536
 """Bytes of the user's own UserData, unpacked: more than EC2 takes, and little enough to be read in no time."""
 _GZIP = b"\x1f\x8b"
+_UNSPOKEN = "EtcdPassword"
+"""The property whose value must not be in a sentence."""
+_LATER = {"EtcdUser": "", _UNSPOKEN: ""}
+"""What a stack of an earlier version does not send: without these its Deletes would be of nothing."""
 
 Parser: TypeAlias = Callable[[Any], Any]
 
@@ -51,6 +55,7 @@ class MemberProperties:
     ``base``: the user's own UserData, unpacked; empty if there is none. ``release`` and ``image``: where etcd
     comes from, if not from the distribution.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
+    ``credentials``: the user of etcd's as whom the function asks; None where auth is not enabled.
     """
 
     identity: Identity
@@ -63,6 +68,7 @@ class MemberProperties:
     protect: bool
     timeout: int
     machine: tuple[tuple[str, str], ...]
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,7 @@ class VoterProperties:
     protect: bool
     stabilization: int
     timeout: int
+    credentials: Credentials | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,7 @@ class ClusterProperties:
     endpoints: tuple[str, ...]
     bootstrapped: bool
     timeout: int
+    credentials: Credentials | None = None
 
 
 Properties: TypeAlias = MemberProperties | VoterProperties | ClusterProperties
@@ -181,6 +189,7 @@ def _properties(resource: str, raw: object) -> Properties:
         raise InvalidRequest(f"{resource}: ResourceProperties are missing")
     fields, build = _FIELDS[resource]
     given = {key: value for key, value in raw.items() if key not in {"ServiceToken", "ServiceTimeout"}}
+    given = _LATER | given
     problems = []
     if missing := [name for name in fields if name not in given]:
         problems.append(f"missing: {', '.join(missing)}")
@@ -192,7 +201,13 @@ def _properties(resource: str, raw: object) -> Properties:
             try:
                 values[name] = parser(given[name])
             except ValueError as problem:
-                problems.append(f"{name} {_clip(given[name])} {problem}")
+                told = name if name == _UNSPOKEN else f"{name} {_clip(given[name])}"
+                problems.append(f"{told} {problem}")
+    if (
+        bool(values.get("EtcdUser")) != bool(values.get(_UNSPOKEN))
+        and {"EtcdUser", _UNSPOKEN} <= values.keys()
+    ):
+        problems.append("EtcdUser and EtcdPasswordSecret go together: give both, or none")
     if problems:
         raise InvalidRequest(f"{resource}: {'; '.join(problems)}")
     return build(values)
@@ -310,11 +325,22 @@ def _base_user_data(value: Any) -> bytes:
     return unpacked
 
 
+def _password(value: Any) -> str:
+    """Of any form: a secret that has changed meanwhile must not make a Delete one of nothing."""
+    if not isinstance(value, str):
+        raise ValueError("is no text")  # noqa: TRY004 — the form that all parsers share
+    return value
+
+
 _CLUSTER_NAME = _matching(r"[A-Za-z][A-Za-z0-9-]{0,31}", "a letter and up to 31 letters, digits or hyphens")
 _MEMBER_NAME = _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "up to 63 letters, digits, hyphens")
 _TIMEOUT = _whole_number(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)
 
 _IDENTITY: dict[str, Parser] = {"ClusterName": _CLUSTER_NAME, "Name": _MEMBER_NAME, "Address": _address}
+_USER: dict[str, Parser] = {
+    "EtcdUser": _matching(r"[A-Za-z0-9._@-]{0,64}", "up to 64 letters, digits or any of . _ @ -"),
+    _UNSPOKEN: _password,
+}
 _MACHINE: dict[str, Parser] = {
     "ImageId": _matching(r"ami-[0-9a-f]{8,17}", "an image ID like ami-0123456789abcdef0"),
     "InstanceType": _matching(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type like t4g.small"),
@@ -324,6 +350,10 @@ _MACHINE: dict[str, Parser] = {
 
 def _identity(values: Mapping[str, Any]) -> Identity:
     return Identity(values["ClusterName"], values["Name"], values["Address"])
+
+
+def _credentials(values: Mapping[str, Any]) -> Credentials | None:
+    return Credentials(values["EtcdUser"], values[_UNSPOKEN]) if values["EtcdUser"] else None
 
 
 def _member(values: Mapping[str, Any]) -> MemberProperties:
@@ -338,6 +368,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         protect=values["ProtectMachine"],
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),
+        credentials=_credentials(values),
     )
 
 
@@ -351,6 +382,7 @@ def _voter(values: Mapping[str, Any]) -> VoterProperties:
         protect=values["ProtectMachine"],
         stabilization=values["StabilizationSeconds"],
         timeout=values["TimeoutSeconds"],
+        credentials=_credentials(values),
     )
 
 
@@ -361,6 +393,7 @@ def _cluster(values: Mapping[str, Any]) -> ClusterProperties:
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         timeout=values["TimeoutSeconds"],
+        credentials=_credentials(values),
     )
 
 
@@ -379,6 +412,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "ProtectMachine": _boolean,
             "TimeoutSeconds": _TIMEOUT,
             **_MACHINE,
+            **_USER,
         },
         _member,
     ),
@@ -392,6 +426,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "ProtectMachine": _boolean,
             "StabilizationSeconds": _whole_number(0, 300),
             "TimeoutSeconds": _TIMEOUT,
+            **_USER,
         },
         _voter,
     ),
@@ -402,6 +437,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "Endpoints": _some_client_urls,
             "Bootstrapped": _boolean,
             "TimeoutSeconds": _TIMEOUT,
+            **_USER,
         },
         _cluster,
     ),

@@ -15,6 +15,7 @@ from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
     ClusterRecord,
     ClusterView,
+    Credentials,
     Health,
     Identity,
     Member,
@@ -150,6 +151,8 @@ class FakeCluster:
     history: list[str] = field(default_factory=list)
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
+    root: Credentials | None = None
+    """The only user, if auth is enabled."""
 
     @classmethod
     def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
@@ -163,9 +166,9 @@ class FakeCluster:
             cluster.started_at[member_id] = clock.now - 60
         return cluster
 
-    def connect(self, endpoints: Sequence[str]) -> Gateway:
+    def connect(self, endpoints: Sequence[str], credentials: Credentials | None = None) -> Gateway:
         """A gateway, as ``Outside.connect`` wants it."""
-        return FakeGateway(self, tuple(endpoints))
+        return FakeGateway(self, tuple(endpoints), credentials)
 
     def boot(self, address: str, name: str) -> None:
         """The machine at ``address`` starts its etcd."""
@@ -206,6 +209,7 @@ class FakeGateway:
 
     cluster: FakeCluster
     endpoints: tuple[str, ...]
+    credentials: Credentials | None = None
     closed: bool = False
 
     def view(self) -> ClusterView:
@@ -220,6 +224,12 @@ class FakeGateway:
         ]
         if not any(not member.is_learner for member in reached):
             raise Retryable(f"no endpoint answers: {self.endpoints[0]}: cannot be reached")
+        if cluster.root and cluster.has_quorum and self.credentials != cluster.root:
+            raise Refused(
+                "etcd does not take the user"
+                if self.credentials
+                else "etcd asks for a user (auth is enabled)"
+            )
         members = tuple(replace(member, health=cluster.health(member)) for member in cluster.members)
         return ClusterView(cluster.cluster_id, members, cluster.has_quorum, cluster.alarms)
 

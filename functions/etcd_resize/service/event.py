@@ -16,6 +16,7 @@ from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
     AddLearner,
     ClusterView,
+    Credentials,
     Ghost,
     Identity,
     Member,
@@ -43,9 +44,9 @@ Answer: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Outside:
-    """Everything that is not a value. ``connect`` takes client URLs."""
+    """Everything that is not a value. ``connect`` takes client URLs, and the user as whom to ask if there is one."""
 
-    connect: Callable[[Sequence[str]], Gateway]
+    connect: Callable[[Sequence[str], Credentials | None], Gateway]
     journal: Journal
     snapshots: Snapshots
     machines: Machines
@@ -69,7 +70,8 @@ class Event:
     @contextmanager
     def pursuing(self, cluster: str, endpoints: Sequence[str]) -> Iterator[Pursuit]:
         """A pursuit on the cluster behind ``endpoints``, which must be the one that the journal knows."""
-        gateway = self.outside.connect(endpoints)
+        properties = self.request.properties
+        gateway = self.outside.connect(endpoints, properties.credentials if properties else None)
         known = self.journal.cluster(cluster)
 
         def look() -> ClusterView:

@@ -82,6 +82,7 @@ def enables_auth(world: World, _: Mailbox) -> None:
         world.etcdctl("user", "grant-role", "root", "root")
         world.etcdctl("auth", "enable")
     world.expect_status("UPDATE_ROLLBACK_COMPLETE")
+    world.expect_sentence("etcd asks for a user and a password")
     world.etcdctl("--user", "root:secret", "auth", "disable")
     world.etcdctl("user", "delete", "root")
 
