@@ -286,7 +286,10 @@ class EtcdGateway:
         if url not in self._clients:
             parts = urlsplit(url)
             client = etcd3.client(
-                host=parts.hostname, port=parts.port, timeout=PROBE_SECONDS, grpc_options=_CHANNEL_OPTIONS
+                host=f"dns:///{parts.hostname}",  # else a host called unix or xds would be another way to connect
+                port=parts.port,
+                timeout=PROBE_SECONDS,
+                grpc_options=_CHANNEL_OPTIONS,
             )
             token = self._tokens[url] = _Token()
             client.channel = grpc.intercept_channel(client.channel, token)
