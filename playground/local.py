@@ -271,7 +271,7 @@ class Playground:
             return False
         with contextlib.suppress(OSError, urllib.error.URLError):
             context = ssl.create_default_context(cafile=str(self.certificate))
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", context=context, timeout=5):  # noqa: S310
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", context=context, timeout=5):  # noqa: S310 - our own, https
                 return True
         return False
 
