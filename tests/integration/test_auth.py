@@ -18,8 +18,9 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
-PASSWORD = 'n0-One:may $ee "this"'  # noqa: S105 — what must never be in a log
+PASSWORD = 'n0-One:may_$ee"this"'  # noqa: S105 — what must never be in a log
 ROOT = Credentials("root", PASSWORD)
+RESIZER = Credentials("resizer", PASSWORD)
 
 
 class Cluster:
@@ -41,7 +42,9 @@ class Cluster:
 
     def enable(self) -> None:
         """As docs/etcd-auth.md has it, with another user who may only read."""
+        self.etcdctl("user", "add", "resizer", "--interactive=false", root=False, told=PASSWORD)
         for words in (
+            ("user", "grant-role", "resizer", "root"),
             ("user", "add", f"root:{PASSWORD}"),
             ("user", "grant-role", "root", "root"),
             ("role", "add", "reader"),
@@ -88,7 +91,7 @@ def test_a_member_comes_and_goes_where_auth_is_enabled(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     cluster.enable()
-    with cluster.gateway(ROOT) as gateway:
+    with cluster.gateway(RESIZER) as gateway:
         assert gateway.view().has_quorum
         gateway.add_learner(peer_url(cluster.addresses[1]))
         machine = cluster.boot("m2", cluster.addresses[1])

@@ -18,7 +18,7 @@ from tests.support.stacks import World
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
-PASSWORD = 'n0-One:may $ee "this"'  # noqa: S105 — what must be nowhere
+PASSWORD = 'n0-One:may_$ee"this"'  # noqa: S105 — what must be nowhere
 WRONG = "another one altogether"
 SECRET = "auth/root:SecretString:password"  # noqa: S105 — where it is
 
