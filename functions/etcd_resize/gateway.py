@@ -182,8 +182,11 @@ class EtcdGateway:
             errors=tuple(status.errors),
         )
 
-    def _read(self, url: str) -> str:
-        """Empty if a linearizable read was answered, else what came instead. Refused if etcd wants another user."""
+    def _read(self, url: str, *, again: bool = True) -> str:
+        """Empty if a linearizable read was answered, else what came instead. Refused if etcd wants another user.
+
+        A token lasts for minutes, and not always through a restart: it is asked for ``again``, once.
+        """
         token = self._tokens[url]
         try:
             if self._credentials and not token.value:
@@ -196,9 +199,10 @@ class EtcdGateway:
                 return ""  # denied means that the cluster has agreed on it: a quorum answered
             if unwanted := _unwanted(details, self._credentials):
                 raise Refused(unwanted) from problem
-            if "invalid auth token" in details and token.value:
-                token.value = ""  # tokens last for minutes, and not always through a restart
-                return self._read(url)
+            if "invalid auth token" in details:
+                token.value = ""
+                if again:
+                    return self._read(url, again=False)
             return _brief(error)
         return ""
 
