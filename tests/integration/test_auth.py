@@ -174,8 +174,10 @@ def test_a_token_that_etcd_has_forgotten_is_asked_for_again(cluster: Cluster) ->
 def test_without_a_quorum_the_status_is_still_seen(cluster: Cluster) -> None:
     cluster.enable()
     with cluster.gateway(ROOT) as gateway:
+        assert gateway.view().has_quorum
         gateway.add_learner(peer_url(cluster.addresses[1]))
         machine = cluster.boot("m2", cluster.addresses[1])
+        wait_until(lambda: bool(gateway.view().named("m2")), "the learner has started")
         wait_until(lambda: accepted(lambda: gateway.promote(named(gateway, "m2"))), "it is promoted")
         machine.kill()
         wait_until(lambda: not gateway.view().has_quorum, "the quorum is gone")
