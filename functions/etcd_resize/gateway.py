@@ -18,7 +18,7 @@ from etcd3 import etcdrpc
 
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import ClusterView, Credentials, Health, Member, hex_id
+from etcd_resize.model import ClusterView, Credentials, Health, Member, User, hex_id, is_tls
 
 PROBE_SECONDS = 1.5
 """How long one member may take to answer when it is looked at. An election takes about one second."""
@@ -105,13 +105,16 @@ class _Token(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
 class EtcdGateway:
     """The real thing: one etcd3 client for each endpoint, asked side by side."""
 
-    def __init__(self, endpoints: Sequence[str], credentials: Credentials | None = None) -> None:
+    def __init__(
+        self, endpoints: Sequence[str], credentials: Credentials | None = None, user: User | None = None
+    ) -> None:
         """``endpoints``: client URLs of members that are known; the others are found through them.
 
-        ``credentials``: as whom to ask, where etcd's auth is enabled; where it is not, they are not used.
+        ``credentials``: what is shown to those that speak TLS. ``user``: as whom to ask, where etcd's auth is enabled;
+        where it is not, there is no need of it.
         """
         self._given = tuple(endpoints)
-        self._credentials = credentials
+        self._credentials, self._user = credentials, user
         self._found: tuple[str, ...] = ()
         self._clients: dict[str, etcd3.Etcd3Client] = {}
         self._tokens: dict[str, _Token] = {}
@@ -189,15 +192,15 @@ class EtcdGateway:
         """
         token = self._tokens[url]
         try:
-            if self._credentials and not token.value:
-                token.value = self._authenticate(url, self._credentials)
+            if self._user and not token.value:
+                token.value = self._authenticate(url, self._user)
             self._client(url).get_response(_PROBED_KEY)
         except (grpc.RpcError, etcd3.Etcd3Exception) as problem:
             error = _rpc_error(problem)
             details = error.details() or ""
-            if self._credentials is None and "permission denied" in details:
+            if self._user is None and "permission denied" in details:
                 return ""  # denied means that the cluster has agreed on it: a quorum answered
-            if unwanted := _unwanted(details, self._credentials):
+            if unwanted := _unwanted(details, self._user):
                 raise Refused(unwanted) from problem
             if "invalid auth token" in details:
                 token.value = ""
@@ -206,9 +209,9 @@ class EtcdGateway:
             return _brief(error)
         return ""
 
-    def _authenticate(self, url: str, credentials: Credentials) -> str:
+    def _authenticate(self, url: str, user: User) -> str:
         """A token for the user; empty where auth is not enabled."""
-        request = etcdrpc.AuthenticateRequest(name=credentials.user, password=credentials.password)
+        request = etcdrpc.AuthenticateRequest(name=user.name, password=user.password)
         try:
             answer = etcdrpc.AuthStub(self._client(url).channel).Authenticate(request, PROBE_SECONDS)
         except grpc.RpcError as problem:
@@ -288,19 +291,13 @@ class EtcdGateway:
 
     def _client(self, url: str) -> etcd3.Etcd3Client:
         if url not in self._clients:
-            parts = urlsplit(url)
-            client = etcd3.client(
-                host=f"dns:///{parts.hostname}",  # else a host called unix or xds would be another way to connect
-                port=parts.port,
-                timeout=PROBE_SECONDS,
-                grpc_options=_CHANNEL_OPTIONS,
-            )
+            made = client(url, self._credentials, _CHANNEL_OPTIONS, PROBE_SECONDS)
             token = self._tokens[url] = _Token()
-            client.channel = grpc.intercept_channel(client.channel, token)
-            client.kvstub = etcdrpc.KVStub(client.channel)
-            client.clusterstub = etcdrpc.ClusterStub(client.channel)
-            client.maintenancestub = etcdrpc.MaintenanceStub(client.channel)
-            self._clients[url] = client
+            made.channel = grpc.intercept_channel(made.channel, token)
+            made.kvstub = etcdrpc.KVStub(made.channel)
+            made.clusterstub = etcdrpc.ClusterStub(made.channel)
+            made.maintenancestub = etcdrpc.MaintenanceStub(made.channel)
+            self._clients[url] = made
         return self._clients[url]
 
     @staticmethod
@@ -314,6 +311,37 @@ class EtcdGateway:
             response_deserializer=response.FromString,
         )
         return call(request, timeout=timeout)
+
+
+class _Client(etcd3.Etcd3Client):  # type: ignore[misc] # etcd3 has no types
+    """A client that is given texts in PEM where etcd3 reads files."""
+
+    def _get_secure_creds(self, ca_cert: str, cert_key: str, cert_cert: str) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(ca_cert.encode(), cert_key.encode(), cert_cert.encode())
+
+
+def client(
+    url: str,
+    credentials: Credentials | None,
+    options: Sequence[tuple[str, int]] = (),
+    timeout: float | None = None,
+) -> etcd3.Etcd3Client:
+    """A client of the one member at ``url``. The name in it is checked against the member's certificate.
+
+    ``options`` of the gRPC channel; ``timeout`` of every call, in seconds. Raises Refused for TLS without credentials.
+    """
+    parts = urlsplit(url)
+    texts = {}
+    if is_tls(url):
+        if credentials is None:
+            raise Refused(f"{url} speaks TLS, and there are no credentials for it: set Tls=on")
+        texts = {
+            "ca_cert": credentials.authority,
+            "cert_key": credentials.key,
+            "cert_cert": credentials.certificate,
+        }
+    host = f"dns:///{parts.hostname}"  # else a host called unix or xds would be another way to connect
+    return _Client(host=host, port=parts.port, timeout=timeout, grpc_options=options, **texts)
 
 
 # --- from what was answered to a view ----------------------------------------------------------------
@@ -379,17 +407,17 @@ def _alarms(probe: _Probe, names: dict[int, str]) -> Iterator[str]:
 _NEEDED = "EtcdUser must name a user with etcd's role root, by which it lets members in and out"
 
 
-def _unwanted(details: str, credentials: Credentials | None) -> str:
+def _unwanted(details: str, user: User | None) -> str:
     """The sentence for what etcd says to a user that it does not want; empty for anything else."""
-    if credentials is None:
+    if user is None:
         asks = "etcd asks for a user and a password (auth is enabled): give EtcdUser and EtcdPasswordSecret"
         return asks if "user name is empty" in details else ""
     if "invalid user ID or password" in details:
         return (
-            f"etcd does not take the user {credentials.user} with this password: mend EtcdUser, or the secret that"
+            f"etcd does not take the user {user.name} with this password: mend EtcdUser, or the secret that"
             " EtcdPasswordSecret names, and deploy again"
         )
-    return f"etcd does not let {credentials.user} read: {_NEEDED}" if "permission denied" in details else ""
+    return f"etcd does not let {user.name} read: {_NEEDED}" if "permission denied" in details else ""
 
 
 _MEANINGS: tuple[tuple[str, type[Refused | Retryable]], ...] = (

@@ -12,15 +12,15 @@ import pytest
 
 from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Credentials, Identity, Member, MemberSpec, client_url, peer_url
+from etcd_resize.model import Identity, Member, MemberSpec, User, client_url, peer_url
 from tests.support.etcd import Etcd, HandMade, accepted, program
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.integration
 
 PASSWORD = 'n0-One:may_$ee"this"'  # noqa: S105 — what must never be in a log
-ROOT = Credentials("root", PASSWORD)
-RESIZER = Credentials("resizer", PASSWORD)
+ROOT = User("root", PASSWORD)
+RESIZER = User("resizer", PASSWORD)
 
 
 class Cluster:
@@ -62,9 +62,9 @@ class Cluster:
         self._newcomers.append(Etcd(self._etcd, self._folder, spec.environment()))
         return self._newcomers[-1]
 
-    def gateway(self, credentials: Credentials | None) -> closing[EtcdGateway]:
+    def gateway(self, user: User | None) -> closing[EtcdGateway]:
         """As that user."""
-        return closing(EtcdGateway([client_url(address) for address in self.addresses[:2]], credentials))
+        return closing(EtcdGateway([client_url(address) for address in self.addresses[:2]], user=user))
 
     def stop(self) -> None:
         """End what was started."""
@@ -132,22 +132,20 @@ def test_without_a_user_the_sentence_says_what_to_give(cluster: Cluster) -> None
     )
 
 
-@pytest.mark.parametrize(
-    "wrong", [Credentials("root", "another"), Credentials("nobody", PASSWORD), Credentials("root", "")]
-)
-def test_a_wrong_password_is_one_sentence_without_it(cluster: Cluster, wrong: Credentials) -> None:
+@pytest.mark.parametrize("wrong", [User("root", "another"), User("nobody", PASSWORD), User("root", "")])
+def test_a_wrong_password_is_one_sentence_without_it(cluster: Cluster, wrong: User) -> None:
     cluster.enable()
     with cluster.gateway(wrong) as gateway, pytest.raises(Refused) as caught:
         gateway.view()
     assert str(caught.value) == (
-        f"etcd does not take the user {wrong.user} with this password: mend EtcdUser, or the secret that"
+        f"etcd does not take the user {wrong.name} with this password: mend EtcdUser, or the secret that"
         " EtcdPasswordSecret names, and deploy again"
     )
 
 
 def test_a_user_who_is_not_root_is_refused_before_anything_is_changed(cluster: Cluster) -> None:
     cluster.enable()
-    with cluster.gateway(Credentials("reader", "reading")) as gateway:
+    with cluster.gateway(User("reader", "reading")) as gateway:
         view = gateway.view()
         with pytest.raises(
             Refused, match="permission denied: EtcdUser must name a user with etcd's role root"

@@ -7,11 +7,13 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Credentials
+from etcd_resize.model import ClusterView, User
+from playground import papers
 from playground.local import Playground
 from tests.support.etcd import program
 from tests.support.stacks import World
@@ -24,14 +26,14 @@ SECRET = "auth/root:SecretString:password"  # noqa: S105 — where it is
 
 
 def test_a_cluster_with_auth_is_resized_and_the_password_is_nowhere(
-    playground: Playground, new_world: Callable[[Playground, str], World]
+    playground: Playground, new_world: Callable[[Playground, str], World], tmp_path: Path
 ) -> None:
     secrets = playground.client("secretsmanager")
     secrets.create_secret(Name="auth/root", SecretString=json.dumps({"password": PASSWORD}))
     secrets.create_secret(Name="auth/wrong", SecretString=WRONG)
     world = new_world(playground, "auth")
     world.resize(1, EtcdUser="root", EtcdPasswordSecret=SECRET)
-    enable(world)
+    enable(world, tmp_path)
     refused = world.deploy(2, EtcdPasswordSecret="auth/wrong")
     assert (refused.ok, refused.status) == (False, "UPDATE_ROLLBACK_COMPLETE")
     assert "etcd does not take the user root with this password" in refused.reason
@@ -47,20 +49,23 @@ def test_a_cluster_with_auth_is_resized_and_the_password_is_nowhere(
     assert found(playground) == []
 
 
-def enable(world: World) -> None:
+def enable(world: World, folder: Path) -> None:
     """As docs/etcd-auth.md has it."""
+    credentials = world.papers()
+    assert credentials, "there is no client bundle"
+    shown = papers.as_files(credentials, folder / "papers")
     etcdctl = [str(program("3.5").with_name("etcdctl")), f"--endpoints={','.join(world.endpoints)}"]
     for words in (
         ("user", "add", f"root:{PASSWORD}"),
         ("user", "grant-role", "root", "root"),
         ("auth", "enable"),
     ):
-        subprocess.run([*etcdctl, *words], check=True, env={"ETCDCTL_API": "3"}, capture_output=True)
+        subprocess.run([*etcdctl, *words], check=True, env={"ETCDCTL_API": "3", **shown}, capture_output=True)
 
 
 def view(world: World) -> ClusterView:
     """The cluster, as root sees it."""
-    with closing(EtcdGateway(world.endpoints, Credentials("root", PASSWORD))) as gateway:
+    with closing(EtcdGateway(world.endpoints, world.papers(), User("root", PASSWORD))) as gateway:
         return gateway.view()
 
 

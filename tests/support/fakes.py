@@ -20,6 +20,7 @@ from etcd_resize.model import (
     Identity,
     Member,
     MemberRecord,
+    User,
     bootstrap_cluster_id,
     bootstrap_member_id,
     client_url,
@@ -53,6 +54,40 @@ class FakeClock:
 
 
 @dataclass
+class FakeVault:
+    """Keys and certificates, in memory. ``broken``: what S3 answers to everything."""
+
+    kept: dict[str, bytes] = field(default_factory=dict)
+    lent: dict[str, bytes] = field(default_factory=dict)
+    signed_with: str = ""
+    broken: str = ""
+
+    def read(self, cluster: str, name: str) -> bytes | None:
+        return self.adopted(f"{cluster}/{name}")
+
+    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
+        self._answer()
+        key = f"{cluster}/{name}"
+        if not (only_new and key in self.kept):
+            self.kept[key] = document
+
+    def lend(self, cluster: str, name: str) -> str:
+        self._answer()
+        key = f"{cluster}/{name}"
+        url = f"https://bucket/{key}?signed={self.signed_with}{len(self.lent)}"
+        self.lent[url] = self.kept[key]
+        return url
+
+    def adopted(self, key: str) -> bytes | None:
+        self._answer()
+        return self.kept.get(key)
+
+    def _answer(self) -> None:
+        if self.broken:
+            raise Refused(self.broken)
+
+
+@dataclass
 class FakeBucket:
     """The journal and the snapshots, in memory. ``broken``: what S3 answers to everything."""
 
@@ -64,6 +99,7 @@ class FakeBucket:
     documents: dict[str, bytes] = field(default_factory=dict)
     signed_with: str = ""
     signatures: Iterator[int] = field(default_factory=count)
+    vault: FakeVault = field(default_factory=FakeVault)
 
     def member(self, identity: Identity) -> MemberRecord | None:
         self._answer()
@@ -151,8 +187,9 @@ class FakeCluster:
     history: list[str] = field(default_factory=list)
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
-    root: Credentials | None = None
+    root: User | None = None
     """The only user, if auth is enabled."""
+    shown: list[Credentials | None] = field(default_factory=list)
 
     @classmethod
     def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
@@ -166,9 +203,12 @@ class FakeCluster:
             cluster.started_at[member_id] = clock.now - 60
         return cluster
 
-    def connect(self, endpoints: Sequence[str], credentials: Credentials | None = None) -> Gateway:
+    def connect(
+        self, endpoints: Sequence[str], credentials: Credentials | None = None, user: User | None = None
+    ) -> Gateway:
         """A gateway, as ``Outside.connect`` wants it."""
-        return FakeGateway(self, tuple(endpoints), credentials)
+        self.shown.append(credentials)
+        return FakeGateway(self, tuple(endpoints), user)
 
     def boot(self, address: str, name: str) -> None:
         """The machine at ``address`` starts its etcd."""
@@ -209,7 +249,7 @@ class FakeGateway:
 
     cluster: FakeCluster
     endpoints: tuple[str, ...]
-    credentials: Credentials | None = None
+    user: User | None = None
     closed: bool = False
 
     def view(self) -> ClusterView:
@@ -224,11 +264,9 @@ class FakeGateway:
         ]
         if not any(not member.is_learner for member in reached):
             raise Retryable(f"no endpoint answers: {self.endpoints[0]}: cannot be reached")
-        if cluster.root and cluster.has_quorum and self.credentials != cluster.root:
+        if cluster.root and cluster.has_quorum and self.user != cluster.root:
             raise Refused(
-                "etcd does not take the user"
-                if self.credentials
-                else "etcd asks for a user (auth is enabled)"
+                "etcd does not take the user" if self.user else "etcd asks for a user (auth is enabled)"
             )
         members = tuple(replace(member, health=cluster.health(member)) for member in cluster.members)
         return ClusterView(cluster.cluster_id, members, cluster.has_quorum, cluster.alarms)

@@ -18,9 +18,9 @@ from etcd3 import etcdrpc
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Credentials, Member
+from etcd_resize.model import Member, User
 
-ROOT = Credentials("root", "s3cret words")
+ROOT = User("root", "s3cret words")
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 SERVING = wire.StatusResponse(leader=7, version="3.5.30")
 SERVING.header.cluster_id, SERVING.header.member_id = 1, 7
@@ -69,7 +69,7 @@ class Server:
     def _authenticate(self, request: Any, context: grpc.ServicerContext) -> bytes:
         if not self.enabled:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, "etcdserver: authentication is not enabled")
-        if (request.name, request.password) != (ROOT.user, ROOT.password):
+        if (request.name, request.password) != (ROOT.name, ROOT.password):
             context.abort(INVALID, "etcdserver: authentication failed, invalid user ID or password")
         self.tokens.add(f"token.{len(self.seen)}")
         return bytes(etcdrpc.AuthenticateResponse(token=f"token.{len(self.seen)}").SerializeToString())
@@ -90,11 +90,11 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def connect(server: Server) -> Iterator[Callable[[Credentials | None], EtcdGateway]]:
+def connect(server: Server) -> Iterator[Callable[[User | None], EtcdGateway]]:
     made: list[EtcdGateway] = []
 
-    def connected(credentials: Credentials | None) -> EtcdGateway:
-        made.append(EtcdGateway([server.url], credentials))
+    def connected(user: User | None) -> EtcdGateway:
+        made.append(EtcdGateway([server.url], user=user))
         return made[-1]
 
     yield connected
@@ -103,7 +103,7 @@ def connect(server: Server) -> Iterator[Callable[[Credentials | None], EtcdGatew
             pass
 
 
-Connect = Callable[[Credentials | None], EtcdGateway]
+Connect = Callable[[User | None], EtcdGateway]
 
 
 def voter(gateway: EtcdGateway) -> Member:
@@ -173,5 +173,5 @@ def test_a_learner_is_not_asked_for_a_token(server: Server, connect: Connect) ->
 
 def test_a_wrong_password_is_a_refusal_without_it(server: Server, connect: Connect) -> None:
     with pytest.raises(Refused, match="does not take the user root") as caught:
-        connect(Credentials("root", "another")).view()
+        connect(User("root", "another")).view()
     assert "another" not in f"{caught.value!r} {caught.value.__cause__!r}"

@@ -10,7 +10,7 @@ import pytest
 
 from etcd_resize import service
 from etcd_resize.errors import GaveUp, InvalidRequest, Refused, Retryable
-from etcd_resize.model import ClusterRecord, Credentials, Identity, MemberRecord, client_url, hex_id
+from etcd_resize.model import ClusterRecord, Identity, MemberRecord, User, client_url, hex_id
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from tests.support.events import (
     STACK,
@@ -41,7 +41,8 @@ class World:
         self.newcomer = Identity("etcd", "etcd-9", "10.0.0.9")
 
     def send(self, sent: dict[str, Any], budget: float = 60) -> dict[str, str]:
-        outside = service.Outside(self.etcd.connect, self.bucket, self.bucket, self.machines, self.clock)
+        bucket = self.bucket
+        outside = service.Outside(self.etcd.connect, bucket, bucket, self.machines, self.clock, bucket.vault)
         return service.handle(outside, parse(sent), budget)
 
     def member(
@@ -662,7 +663,7 @@ def test_a_whole_life_with_a_user_whose_password_is_in_no_answer_record_or_log(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")
-    world.etcd.root = Credentials("root", "s3cret words")
+    world.etcd.root = User("root", "s3cret words")
     user = {"EtcdUser": "root", "EtcdPassword": "s3cret words"}
     answers = [world.send(world.member(**user))]
     world.etcd.boot("10.0.0.9", "etcd-9")
@@ -679,7 +680,7 @@ def test_a_whole_life_with_a_user_whose_password_is_in_no_answer_record_or_log(
 
 @pytest.mark.parametrize("user", [{}, {"EtcdUser": "root", "EtcdPassword": "another"}])
 def test_a_user_whom_etcd_does_not_want_changes_nothing(world: World, user: dict[str, str]) -> None:
-    world.etcd.root = Credentials("root", "s3cret words")
+    world.etcd.root = User("root", "s3cret words")
     with pytest.raises(Refused, match="etcd "):
         world.send(world.member(**user))
     assert world.etcd.history == []
@@ -687,7 +688,7 @@ def test_a_user_whom_etcd_does_not_want_changes_nothing(world: World, user: dict
 
 
 def test_the_user_is_the_one_of_the_new_properties_whatever_it_was_before(world: World) -> None:
-    world.etcd.root = Credentials("root", "new")
+    world.etcd.root = User("root", "new")
     wanted = cluster_properties("etcd", ADDRESSES[:2], EtcdUser="root", EtcdPassword="new")
     before = cluster_properties("etcd", ADDRESSES[:3], EtcdUser="root", EtcdPassword="old")
     assert world.send(event("Update", CLUSTER, wanted, physical_id="etcd/cluster", old=before))["MemberList"]

@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
-from etcd_resize.aws import Journal, Machines, Snapshots
+from etcd_resize.aws import Journal, Machines, Snapshots, Vault
 from etcd_resize.errors import GaveUp, Refused
 from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
@@ -28,11 +27,14 @@ from etcd_resize.model import (
     Remove,
     Snapshot,
     Unprotect,
+    User,
     hex_id,
+    host_of,
 )
 from etcd_resize.planning import Progress
 from etcd_resize.request import Request
 from etcd_resize.service.pursuit import Clock, Hand, Planner, Pursuit
+from etcd_resize.service.trust import Trusted
 
 GOODBYE_SECONDS = 5.0
 """How long the deletion of a whole stack waits for a cluster that does not answer."""
@@ -44,13 +46,17 @@ Answer: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Outside:
-    """Everything that is not a value. ``connect`` takes client URLs, and the user as whom to ask if there is one."""
+    """Everything that is not a value.
 
-    connect: Callable[[Sequence[str], Credentials | None], Gateway]
+    ``connect`` takes client URLs, what is shown to those with TLS, and the user as whom to ask if there is one.
+    """
+
+    connect: Callable[[Sequence[str], Credentials | None, User | None], Gateway]
     journal: Journal
     snapshots: Snapshots
     machines: Machines
     clock: Clock
+    vault: Vault
 
 
 class Event:
@@ -70,8 +76,10 @@ class Event:
     @contextmanager
     def pursuing(self, cluster: str, endpoints: Sequence[str]) -> Iterator[Pursuit]:
         """A pursuit on the cluster behind ``endpoints``, which must be the one that the journal knows."""
-        properties = self.request.properties
-        gateway = self.outside.connect(endpoints, properties.credentials if properties else None)
+        trusted, properties = self.trusted(cluster), self.request.properties
+        gateway = self.outside.connect(
+            endpoints, trusted.credentials() if trusted else None, properties.user if properties else None
+        )
         known = self.journal.cluster(cluster)
 
         def look() -> ClusterView:
@@ -87,6 +95,11 @@ class Event:
             yield Pursuit(look, self._hands(gateway, cluster), self.clock, self.deadline)
         finally:
             gateway.close()
+
+    def trusted(self, cluster: str) -> Trusted | None:
+        """The certificates of the cluster; None without TLS."""
+        trust = self.request.properties.trust if self.request.properties else None
+        return Trusted(self.outside.vault, self.clock, cluster, trust) if trust else None
 
     def _hands(self, gateway: Gateway, cluster: str) -> Mapping[type, Hand]:
         def add(step: AddLearner) -> None:
@@ -162,7 +175,7 @@ class Event:
     def _recorded_at(self, cluster: str, member: Member) -> list[tuple[Identity, MemberRecord]]:
         """What the journal says of the member's address; asked once an event, not at every look."""
         if member.id not in self._recorded:
-            hosts = [urlsplit(url).hostname or "" for url in member.peer_urls]
+            hosts = [host_of(url) for url in member.peer_urls]
             self._recorded[member.id] = [
                 found
                 for host in hosts
