@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import pytest
 import yaml
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from etcd_resize import userdata
@@ -66,6 +66,7 @@ SAFE = {
 
 
 @pytest.mark.parametrize("name", SAFE)
+@settings(deadline=None)  # a slow machine is no defect
 @given(text=TEXTS)
 @example(text="--privileged@sha256:" + "0" * 64)
 @example(text="http://-o:2379")
@@ -77,6 +78,7 @@ def test_a_property_is_of_safe_characters_or_refused(name: str, text: str) -> No
     assert re.fullmatch(SAFE[name], text, re.ASCII), text
 
 
+@settings(deadline=None)  # a slow machine is no defect
 @given(text=TEXTS)
 def test_the_endpoints_of_a_cluster_are_client_urls_or_refused(text: str) -> None:
     for endpoints in (text, f"{BEFORE},{text}", f"http://{text}:2379", f"http://10.0.0.1:{text}"):
@@ -141,6 +143,7 @@ def without_the_cluster(document: Any) -> Any:
 
 
 @pytest.mark.parametrize("dialect", RENDERERS)
+@settings(deadline=None)  # a slow machine is no defect
 @given(name=TEXTS)
 def test_a_member_s_name_changes_one_value_and_nothing_else(dialect: str, name: str) -> None:
     document = rendered(dialect, spec(name))
@@ -216,6 +219,7 @@ SCRIPTS = TEXTS.map(lambda text: f"#!/bin/sh\n{text}")
 
 
 @pytest.mark.parametrize("dialect", RENDERERS)
+@settings(deadline=None)  # a slow machine is no defect
 @given(base=CLOUD_CONFIG | IGNITION | DROP_INS | SCRIPTS | TEXTS)
 @example(base="#!/bin/sh\n" + "\n".join(f"--etcd-resize-{number:016x}--" for number in range(3)))
 @example(base="#cloud-config\nmerge_how: 'dict(replace)+list()+str()'\nwrite_files: []\n")
