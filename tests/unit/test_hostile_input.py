@@ -53,7 +53,6 @@ SAFE = {
     "Name": r"[A-Za-z0-9_-]{1,63}",
     "ClusterName": r"[A-Za-z0-9-]{1,32}",
     "Address": r"[0-9.]{7,15}",
-    "Endpoints": r"[A-Za-z0-9.:/,\s-]*",
     "Dialect": r"[a-z-]+",
     "ImageId": r"ami-[0-9a-f]+",
     "InstanceType": r"[a-z0-9.-]+",
