@@ -227,6 +227,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class User:
+    """A user of etcd's own. The password is in no text of this value."""
+
+    name: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Release:
     """An official archive of etcd, mirrored by the user: where it lies, and its sha256 in hexadecimal."""
 

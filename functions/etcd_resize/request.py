@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity, Release, is_tls
+from etcd_resize.model import Identity, Release, User, is_tls
 from etcd_resize.userdata import RENDERERS
 
 MEMBER = "Custom::EtcdMember"
@@ -39,6 +39,10 @@ LARGEST_PORT = 65_535
 BASE_USER_DATA_LIMIT = 65_536
 """Bytes of the user's own UserData, unpacked: more than EC2 takes, and little enough to be read in no time."""
 _GZIP = b"\x1f\x8b"
+_UNSPOKEN = "EtcdPassword"
+"""The property whose value must not be in a sentence."""
+_LATER = {"EtcdUser": "", _UNSPOKEN: ""}
+"""What a stack of an earlier version does not send: without these its Deletes would be of nothing."""
 
 Parser: TypeAlias = Callable[[Any], Any]
 
@@ -64,6 +68,7 @@ class MemberProperties:
     comes from, if not from the distribution.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
     ``trust``: None without TLS. ``settings``: all that a machine is made with and keeps, in short, by property.
+    ``trust``: None without TLS. ``user``: as whom the function asks etcd; None where etcd asks for nobody.
     """
 
     identity: Identity
@@ -78,6 +83,7 @@ class MemberProperties:
     timeout: int
     machine: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str], ...]
+    user: User | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,7 @@ class VoterProperties:
     protect: bool
     stabilization: int
     timeout: int
+    user: User | None = None
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ class ClusterProperties:
     bootstrapped: bool
     timeout: int
     settings: tuple[tuple[str, str], ...]
+    user: User | None = None
 
 
 Properties: TypeAlias = MemberProperties | VoterProperties | ClusterProperties
@@ -208,6 +216,7 @@ def _properties(resource: str, raw: object) -> Properties:
         raise InvalidRequest(f"{resource}: ResourceProperties are missing")
     fields, build = _FIELDS[resource]
     given = {key: value for key, value in raw.items() if key not in {"ServiceToken", "ServiceTimeout"}}
+    given = _LATER | given
     problems = []
     if missing := [name for name in fields if name not in given]:
         problems.append(f"missing: {', '.join(missing)}")
@@ -219,7 +228,8 @@ def _properties(resource: str, raw: object) -> Properties:
             try:
                 values[name] = parser(given[name])
             except ValueError as problem:
-                problems.append(f"{name} {_clip(given[name])} {problem}")
+                told = name if name == _UNSPOKEN else f"{name} {_clip(given[name])}"
+                problems.append(f"{told} {problem}")
     problems += _wrong_together(values)
     if problems:
         raise InvalidRequest(f"{resource}: {'; '.join(problems)}")
@@ -228,10 +238,12 @@ def _properties(resource: str, raw: object) -> Properties:
 
 def _wrong_together(values: Mapping[str, Any]) -> list[str]:
     """What is wrong with properties that are each right by themselves; those that are not there are not judged."""
+    problems = []
+    if {"EtcdUser", _UNSPOKEN} <= values.keys() and bool(values["EtcdUser"]) != bool(values[_UNSPOKEN]):
+        problems.append("EtcdUser and EtcdPasswordSecret go together: give both, or none")
     tls, endpoints = values.get("Tls"), values.get("Endpoints")
     if tls is None or endpoints is None:
-        return []
-    problems = []
+        return problems
     if unfit := [url for url in endpoints if is_tls(url) != tls]:
         is_on, cure = ("on", "set Tls=off for a cluster without TLS") if tls else ("off", "set Tls=on")
         problems.append(f"Endpoints has {_clip(unfit[0])} while Tls is {is_on}: {cure}")
@@ -363,6 +375,13 @@ def _base_user_data(value: Any) -> bytes:
     return unpacked
 
 
+def _password(value: Any) -> str:
+    """Of any form: a secret that has changed meanwhile must not make a Delete one of nothing."""
+    if not isinstance(value, str):
+        raise ValueError("is no text")  # noqa: TRY004 — the form that all parsers share
+    return value
+
+
 _CLUSTER_NAME = _matching(r"[A-Za-z][A-Za-z0-9-]{0,31}", "a letter and up to 31 letters, digits or hyphens")
 _MEMBER_NAME = _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "up to 63 letters, digits, hyphens")
 _TIMEOUT = _whole_number(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)
@@ -379,6 +398,10 @@ _IDENTITY: dict[str, Parser] = {
     "Name": _MEMBER_NAME,
     "Address": _address,
     **_TRUST,
+}
+_USER: dict[str, Parser] = {
+    "EtcdUser": _matching(r"[A-Za-z0-9._@-]{0,64}", "up to 64 letters, digits or any of . _ @ -"),
+    _UNSPOKEN: _password,
 }
 _MACHINE: dict[str, Parser] = {
     "ImageId": _matching(r"ami-[0-9a-f]{8,17}", "an image ID like ami-0123456789abcdef0"),
@@ -419,6 +442,10 @@ def _trust(values: Mapping[str, Any]) -> Trust | None:
     return Trust(values["TlsGeneration"], values["ExistingTlsBucketKey"]) if values["Tls"] else None
 
 
+def _user(values: Mapping[str, Any]) -> User | None:
+    return User(values["EtcdUser"], values[_UNSPOKEN]) if values["EtcdUser"] else None
+
+
 def _member(values: Mapping[str, Any]) -> MemberProperties:
     return MemberProperties(
         identity=_identity(values),
@@ -433,6 +460,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),
         settings=_settings(values),
+        user=_user(values),
     )
 
 
@@ -447,6 +475,7 @@ def _voter(values: Mapping[str, Any]) -> VoterProperties:
         protect=values["ProtectMachine"],
         stabilization=values["StabilizationSeconds"],
         timeout=values["TimeoutSeconds"],
+        user=_user(values),
     )
 
 
@@ -459,6 +488,7 @@ def _cluster(values: Mapping[str, Any]) -> ClusterProperties:
         bootstrapped=values["Bootstrapped"],
         timeout=values["TimeoutSeconds"],
         settings=_settings(values),
+        user=_user(values),
     )
 
 
@@ -471,6 +501,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "ProtectMachine": _boolean,
             "TimeoutSeconds": _TIMEOUT,
             **_SETTINGS,
+            **_USER,
         },
         _member,
     ),
@@ -484,6 +515,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "ProtectMachine": _boolean,
             "StabilizationSeconds": _whole_number(0, 300),
             "TimeoutSeconds": _TIMEOUT,
+            **_USER,
         },
         _voter,
     ),
@@ -496,6 +528,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "Bootstrapped": _boolean,
             "TimeoutSeconds": _TIMEOUT,
             **_SETTINGS,
+            **_USER,
         },
         _cluster,
     ),

@@ -20,6 +20,7 @@ from etcd_resize.model import (
     Identity,
     Member,
     MemberRecord,
+    User,
     bootstrap_cluster_id,
     bootstrap_member_id,
     client_url,
@@ -191,6 +192,8 @@ class FakeCluster:
     history: list[str] = field(default_factory=list)
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
+    root: User | None = None
+    """The only user, if auth is enabled."""
     shown: list[Credentials | None] = field(default_factory=list)
     written: dict[str, str] = field(default_factory=dict)
 
@@ -206,10 +209,12 @@ class FakeCluster:
             cluster.started_at[member_id] = clock.now - 60
         return cluster
 
-    def connect(self, endpoints: Sequence[str], credentials: Credentials | None = None) -> Gateway:
+    def connect(
+        self, endpoints: Sequence[str], credentials: Credentials | None = None, user: User | None = None
+    ) -> Gateway:
         """A gateway, as ``Outside.connect`` wants it."""
         self.shown.append(credentials)
-        return FakeGateway(self, tuple(endpoints))
+        return FakeGateway(self, tuple(endpoints), user)
 
     def boot(self, address: str, name: str) -> None:
         """The machine at ``address`` starts its etcd."""
@@ -250,6 +255,7 @@ class FakeGateway:
 
     cluster: FakeCluster
     endpoints: tuple[str, ...]
+    user: User | None = None
     closed: bool = False
 
     def view(self) -> ClusterView:
@@ -264,6 +270,10 @@ class FakeGateway:
         ]
         if not any(not member.is_learner for member in reached):
             raise Retryable(f"no endpoint answers: {self.endpoints[0]}: cannot be reached")
+        if cluster.root and cluster.has_quorum and self.user != cluster.root:
+            raise Refused(
+                "etcd does not take the user" if self.user else "etcd asks for a user (auth is enabled)"
+            )
         members = tuple(replace(member, health=cluster.health(member)) for member in cluster.members)
         return ClusterView(cluster.cluster_id, members, cluster.has_quorum, cluster.alarms)
 

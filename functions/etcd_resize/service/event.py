@@ -27,6 +27,7 @@ from etcd_resize.model import (
     Remove,
     Snapshot,
     Unprotect,
+    User,
     hex_id,
     host_of,
 )
@@ -45,9 +46,12 @@ Answer: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Outside:
-    """Everything that is not a value. ``connect`` takes client URLs, and what is shown to those with TLS."""
+    """Everything that is not a value.
 
-    connect: Callable[[Sequence[str], Credentials | None], Gateway]
+    ``connect`` takes client URLs, what is shown to those with TLS, and the user as whom to ask if there is one.
+    """
+
+    connect: Callable[[Sequence[str], Credentials | None, User | None], Gateway]
     journal: Journal
     snapshots: Snapshots
     machines: Machines
@@ -72,8 +76,10 @@ class Event:
     @contextmanager
     def pursuing(self, cluster: str, endpoints: Sequence[str]) -> Iterator[Pursuit]:
         """A pursuit on the cluster behind ``endpoints``, which must be the one that the journal knows."""
-        trusted = self.trusted(cluster)
-        gateway = self.outside.connect(endpoints, trusted.credentials() if trusted else None)
+        trusted, properties = self.trusted(cluster), self.request.properties
+        gateway = self.outside.connect(
+            endpoints, trusted.credentials() if trusted else None, properties.user if properties else None
+        )
         known = self.journal.cluster(cluster)
 
         def look() -> ClusterView:
