@@ -65,6 +65,9 @@ class Gateway(Protocol):
     def snapshot(self, source: Member) -> Iterator[bytes]:
         """The database of ``source``, in chunks, as etcdctl would save it."""
 
+    def publish(self, key: str, text: str) -> None:
+        """Put ``text`` under ``key``, for the machines to read."""
+
     def write(self, member: Member, key: str, value: str) -> float:
         """Put one key through ``member``, a voter; the seconds until a quorum had it."""
 
@@ -283,6 +286,11 @@ class EtcdGateway:
                 return
             yield response.blob
 
+    def publish(self, key: str, text: str) -> None:
+        """See ``Gateway.publish``."""
+        request = etcdrpc.PutRequest(key=key.encode(), value=text.encode())
+        self._change(f"put {key}", lambda client: client.kvstub.Put(request, CHANGE_SECONDS))
+
     def write(self, member: Member, key: str, value: str) -> float:
         """See ``Gateway.write``."""
         client = self._client(member.client_urls[0])
@@ -467,10 +475,20 @@ def _rpc_error(problem: BaseException) -> grpc.RpcError:
     return problem.__context__
 
 
+_TLS = (
+    ("CERTIFICATE_VERIFY_FAILED", "the member's certificate is not of the authority that we know"),
+    ("Hostname Verification", "the member's certificate is that of another address"),
+    ("WRONG_VERSION_NUMBER", "the member does not speak it"),
+    ("Unwrap failed", "the member does not take our certificate"),
+)
+"""What gRPC says, without an answer of etcd's, when it is not the network that keeps two apart."""
+
+
 def _brief(problem: Any) -> str:
     code, details = problem.code().name.lower().replace("_", " "), problem.details() or ""
     if problem.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer in time"
     if problem.code() is grpc.StatusCode.UNAVAILABLE and "etcdserver" not in details:
-        return "cannot be reached"
+        told = next((meaning for text, meaning in _TLS if text in details), "")
+        return f"TLS: {told}" if told else "cannot be reached"
     return details.removeprefix("etcdserver: ") or code

@@ -383,7 +383,7 @@ _TRUST: dict[str, Parser] = {
     "Tls": _on_or_off,
     "TlsGeneration": _whole_number(1, 9999),
     "ExistingTlsBucketKey": _matching(
-        r"([A-Za-z0-9!_.*'()/-]{1,256})?", "the key of an object in the bucket"
+        r"([a-z0-9][a-z0-9.-]{2,62}/[A-Za-z0-9!_.*'()/-]{1,256})?", "an object in a bucket, bucket/key"
     ),
 }
 _IDENTITY: dict[str, Parser] = {

@@ -24,6 +24,7 @@ from etcd_resize.model import (
     bootstrap_cluster_id,
     bootstrap_member_id,
     client_url,
+    is_tls,
     peer_url,
     quorum,
 )
@@ -195,16 +196,30 @@ class FakeCluster:
     root: User | None = None
     """The only user, if auth is enabled."""
     shown: list[Credentials | None] = field(default_factory=list)
+    published: dict[str, str] = field(default_factory=dict)
     written: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
+    def bootstrapped(
+        cls,
+        clock: FakeClock,
+        addresses: Sequence[str],
+        token: str = "t",
+        *,
+        name: str = "m",
+        tls: bool = False,
+    ) -> FakeCluster:
         """A healthy cluster of voters ``m1``, ``m2`` … that have been connected for long."""
         ids = [bootstrap_member_id(peer_url(address), token) for address in addresses]
         cluster = cls(clock, leader=ids[0], cluster_id=bootstrap_cluster_id(ids[0]))
         for number, (member_id, address) in enumerate(zip(ids, addresses, strict=True), 1):
             cluster.members.append(
-                Member(member_id, f"m{number}", (peer_url(address),), (client_url(address),))
+                Member(
+                    member_id,
+                    f"{name}{number}",
+                    (peer_url(address, tls=tls),),
+                    (client_url(address, tls=tls),),
+                )
             )
             cluster.started_at[member_id] = clock.now - 60
         return cluster
@@ -219,8 +234,9 @@ class FakeCluster:
     def boot(self, address: str, name: str) -> None:
         """The machine at ``address`` starts its etcd."""
         for place, member in enumerate(self.members):
-            if peer_url(address) in member.peer_urls:
-                self.members[place] = replace(member, name=name, client_urls=(client_url(address),))
+            tls = is_tls(member.peer_urls[0])
+            if peer_url(address, tls=tls) in member.peer_urls:
+                self.members[place] = replace(member, name=name, client_urls=(client_url(address, tls=tls),))
                 self.started_at.setdefault(member.id, self.clock.now)
 
     def serving(self, member: Member) -> bool:
@@ -324,6 +340,11 @@ class FakeGateway:
     def snapshot(self, source: Member) -> Iterator[bytes]:
         self.cluster.history.append(f"snapshot {source.name}")
         yield b"data"
+
+    def publish(self, key: str, text: str) -> None:
+        if not self.cluster.has_quorum:
+            raise Retryable("no answer in time")
+        self.cluster.published[key] = text
 
     def write(self, member: Member, key: str, value: str) -> float:
         if not self.cluster.serving(member):

@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from etcd_resize import planning
 from etcd_resize.aws import Journal, Machines, Snapshots, Vault
-from etcd_resize.errors import GaveUp, Refused
+from etcd_resize.errors import GaveUp, Refused, Retryable
 from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
+    REVOKED_KEY,
     AddLearner,
     ClusterView,
     Credentials,
@@ -25,6 +27,7 @@ from etcd_resize.model import (
     Promote,
     Protect,
     Remove,
+    Revoke,
     Snapshot,
     Unprotect,
     User,
@@ -127,6 +130,10 @@ class Event:
         def unprotect(step: Unprotect) -> None:
             self.outside.machines.unprotect(step.instance)
 
+        def revoke(step: Revoke) -> None:
+            if trusted := self.trusted(cluster):
+                gateway.publish(REVOKED_KEY, trusted.revoke(dict(step.serials)))
+
         return {
             AddLearner: add,
             Promote: promote,
@@ -135,6 +142,7 @@ class Event:
             Snapshot: snapshot,
             Protect: protect,
             Unprotect: unprotect,
+            Revoke: revoke,
         }
 
     def everybody(self, cluster: str) -> tuple[str, ...]:
@@ -233,9 +241,18 @@ class Event:
             self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
         with self.pursuing(cluster, endpoints) as pursuit:
             try:
-                pursuit.run(plan)
+                view = pursuit.run(plan)
+                if otherwise is None and self.trusted(cluster):
+                    self._revoke(pursuit, view, cluster)
             except GaveUp as reason:
                 if otherwise is None:
                     raise
                 logger.warning("the cluster goes with its stack: %s", reason)
                 pursuit.carry_out(otherwise(pursuit.progress))
+
+    def _revoke(self, pursuit: Pursuit, view: ClusterView, cluster: str) -> None:
+        """Nobody who has left gets in any more. What fails here is made up for when the next one leaves."""
+        try:
+            pursuit.carry_out(planning.plan_revocation(view, self.journal.recorded(cluster)))
+        except (Refused, Retryable) as reason:
+            logger.warning("certificates of members that are out are not revoked yet: %s", reason)
