@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import hashlib
 import ipaddress
 import re
 import zlib
@@ -40,7 +41,7 @@ BASE_USER_DATA_LIMIT = 65_536
 _GZIP = b"\x1f\x8b"
 _UNSPOKEN = "EtcdPassword"
 """The property whose value must not be in a sentence."""
-_LATER = {"EtcdUser": "", _UNSPOKEN: ""}
+_LATER = {"EtcdUser": "", _UNSPOKEN: "", "Tls": "off", "TlsGeneration": "1", "ExistingTlsBucketKey": ""}
 """What a stack of an earlier version does not send: without these its Deletes would be of nothing."""
 
 Parser: TypeAlias = Callable[[Any], Any]
@@ -66,6 +67,7 @@ class MemberProperties:
     ``base``: the user's own UserData, unpacked; empty if there is none. ``release`` and ``image``: where etcd
     comes from, if not from the distribution.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
+    ``trust``: None without TLS. ``settings``: all that a machine is made with and keeps, in short, by property.
     ``trust``: None without TLS. ``user``: as whom the function asks etcd; None where etcd asks for nobody.
     """
 
@@ -80,6 +82,7 @@ class MemberProperties:
     protect: bool
     timeout: int
     machine: tuple[tuple[str, str], ...]
+    settings: tuple[tuple[str, str], ...]
     user: User | None = None
 
 
@@ -101,7 +104,10 @@ class VoterProperties:
 
 @dataclass(frozen=True)
 class ClusterProperties:
-    """``Custom::EtcdCluster``: the size asked for, and the client URLs of those who are to stay."""
+    """``Custom::EtcdCluster``: the size asked for, and the client URLs of those who are to stay.
+
+    ``settings``: with what a machine would be made now.
+    """
 
     cluster: str
     trust: Trust | None
@@ -109,6 +115,7 @@ class ClusterProperties:
     endpoints: tuple[str, ...]
     bootstrapped: bool
     timeout: int
+    settings: tuple[tuple[str, str], ...]
     user: User | None = None
 
 
@@ -403,6 +410,31 @@ _MACHINE: dict[str, Parser] = {
 }
 
 
+_SETTINGS: dict[str, Parser] = {
+    "Dialect": _one_of(*RENDERERS),
+    "BaseUserData": _base_user_data,
+    "EtcdRelease": _release,
+    "EtcdImage": _matching(
+        r"([A-Za-z0-9][A-Za-z0-9._:/-]{0,189}@sha256:[0-9a-f]{64})?",
+        "an image with its digest, name@sha256:...",
+    ),
+    **_MACHINE,
+}
+
+
+def _settings(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Short enough for a record: of the user's own document, which may hold a secret, only the digest."""
+    base, release, trust = values["BaseUserData"], values["EtcdRelease"], _trust(values)
+    return (
+        ("Dialect", values["Dialect"]),
+        ("BaseUserData", hashlib.sha256(base).hexdigest()[:16] if base else ""),
+        ("EtcdRelease", f"{release.url}#sha256={release.sha256}" if release else ""),
+        ("EtcdImage", values["EtcdImage"]),
+        *((name, str(values[name])) for name in _MACHINE),
+        ("TlsGeneration", str(trust.generation) if trust else ""),
+    )
+
+
 def _identity(values: Mapping[str, Any]) -> Identity:
     return Identity(values["ClusterName"], values["Name"], values["Address"], values["Tls"])
 
@@ -428,6 +460,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         protect=values["ProtectMachine"],
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),
+        settings=_settings(values),
         user=_user(values),
     )
 
@@ -455,6 +488,7 @@ def _cluster(values: Mapping[str, Any]) -> ClusterProperties:
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         timeout=values["TimeoutSeconds"],
+        settings=_settings(values),
         user=_user(values),
     )
 
@@ -465,16 +499,9 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             **_IDENTITY,
             "Endpoints": _client_urls,
             "Bootstrapped": _boolean,
-            "Dialect": _one_of(*RENDERERS),
-            "BaseUserData": _base_user_data,
-            "EtcdRelease": _release,
-            "EtcdImage": _matching(
-                r"([A-Za-z0-9][A-Za-z0-9._:/-]{0,189}@sha256:[0-9a-f]{64})?",
-                "an image with its digest, name@sha256:...",
-            ),
             "ProtectMachine": _boolean,
             "TimeoutSeconds": _TIMEOUT,
-            **_MACHINE,
+            **_SETTINGS,
             **_USER,
         },
         _member,
@@ -501,6 +528,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "Endpoints": _some_client_urls,
             "Bootstrapped": _boolean,
             "TimeoutSeconds": _TIMEOUT,
+            **_SETTINGS,
             **_USER,
         },
         _cluster,
