@@ -61,7 +61,7 @@ class Snapshots(Protocol):
     """Where snapshots go, and UserData too large for an answer. Raises Refused when they cannot be kept there."""
 
     def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
-        """Keep the bytes of ``chunks``, streamed; returns where they are."""
+        """Keep the bytes of ``chunks``, streamed; returns where they are. Nothing is kept if ``chunks`` raises."""
 
     def keep(self, identity: Identity, document: bytes) -> str:
         """Keep the member's UserData; returns a URL from which whoever has it gets it, for URL_SECONDS."""
@@ -84,7 +84,8 @@ class Bucket:
     """The journal and the snapshots, in one S3 bucket.
 
     ``<cluster>/cluster.json``, ``<cluster>/members/<name>@<address>.json``,
-    ``<cluster>/snapshots/<time>-<name>.db`` and ``<cluster>/userdata/<name>@<address>-<sha256>``.
+    ``<cluster>/snapshots/<time>-r<revision>-<member>.db``, the same with ``last-`` before the time, and
+    ``<cluster>/userdata/<name>@<address>-<sha256>``.
     """
 
     def __init__(self, name: str) -> None:
@@ -154,12 +155,21 @@ class Bucket:
         self._write(_cluster_key(name), {**asdict(record), "accepted": accepted})
 
     def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
-        """See ``Snapshots.store``: in parts of 8 MiB, two at a time, so the memory stays small."""
+        """See ``Snapshots.store``: in parts of 8 MiB, two at a time, so the memory stays small.
+
+        What ``chunks`` raises ends the upload, and nothing is kept.
+        """
         key = f"{cluster}/snapshots/{name}.db"
         transfer = TransferConfig(multipart_chunksize=_PART_BYTES, max_concurrency=2)
         self._asked(
             f"store {key}",
-            lambda: self._s3.upload_fileobj(_Stream(iter(chunks)), self._name, key, Config=transfer),
+            lambda: self._s3.upload_fileobj(
+                # buffered, because a part is what one read gives: a short one would be taken for the end of the file
+                io.BufferedReader(_Stream(iter(chunks)), _PART_BYTES),
+                self._name,
+                key,
+                Config=transfer,
+            ),
         )
         return f"s3://{self._name}/{key}"
 

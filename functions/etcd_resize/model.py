@@ -278,9 +278,10 @@ class Promote:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copy the data of ``source``, a healthy voter, into the bucket."""
+    """Copy the data of ``source``, a healthy voter, into the bucket. ``last``: before its whole stack goes."""
 
     source: Member
+    last: bool = False
 
     def __str__(self) -> str:
         return f"snapshot from {self.source.label}"

@@ -267,6 +267,10 @@ class FakeGateway:
         self.cluster.leader = target.id
         self.cluster.history.append(f"lead {target.name}")
 
+    def revision(self, member: Member) -> int:
+        del member
+        return 7
+
     def snapshot(self, source: Member) -> Iterator[bytes]:
         self.cluster.history.append(f"snapshot {source.name}")
         yield b"data"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,28 @@ def test_the_bucket_is_encrypted_versioned_private_and_stays() -> None:
     assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
 
 
+def test_a_snapshot_ends_with_its_retention_but_the_last_one_stays() -> None:
+    rules = TEMPLATE["Resources"]["Snapshots"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    expiring = [rule for rule in rules if "ExpirationInDays" in rule]
+    assert [rule["Prefix"] for rule in expiring] == [{"Fn::Sub": "${ClusterName}/snapshots/2"}]
+    assert expiring[0]["ExpirationInDays"] == {"Ref": "SnapshotRetentionDays"}
+    assert expiring[0]["NoncurrentVersionExpiration"]
+
+
+@pytest.mark.parametrize("rate", ["", "off", "rate(5 minutes)", "rate(1 day)", "cron(0 3 * * ? *)"])
+def test_a_schedule_of_eventbridge_is_taken(rate: str) -> None:
+    assert re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+@pytest.mark.parametrize("rate", ["hourly", "rate(0 hours)", "rate(1 hour) ", "cron()"])
+def test_another_schedule_is_refused_before_the_stack(rate: str) -> None:
+    assert not re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+def test_the_maintenance_goes_before_the_cluster_it_maintains() -> None:
+    assert "Cluster" in depends_on(TEMPLATE, "ClusterMaintenance")
+
+
 def roles() -> dict[str, Any]:
     """Every role of both templates, by name."""
     resources = {**TEMPLATE["Resources"], **MEMBER_TEMPLATE["Resources"]}
@@ -180,17 +203,23 @@ def test_every_role_takes_the_boundary_and_nobody_else_s_policy() -> None:
         assert "ManagedPolicyArns" not in role
 
 
-def test_what_lambda_may_do_with_network_interfaces_is_refused_to_the_function_s_code() -> None:
+FUNCTIONS = [
+    name for name, one in TEMPLATE["Resources"].items() if one["Type"] == "AWS::Serverless::Function"
+]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_lambda_may_do_with_network_interfaces_is_refused_to_the_function_s_code(name: str) -> None:
+    properties = TEMPLATE["Resources"][name]["Properties"]
     (policy,) = [
         policy["PolicyDocument"]["Statement"]
-        for role in roles().values()
-        for policy in role["Policies"]
+        for policy in roles()[properties["Role"]["Fn::GetAtt"][0]]["Policies"]
         if policy["PolicyName"] == "network-interfaces-by-lambda"
     ]
     allowed = [action for one in policy if one["Effect"] == "Allow" for action in one["Action"]]
     (denial,) = [one for one in policy if one["Effect"] == "Deny"]
     assert sorted(allowed) == sorted(denial["Action"])
-    function = TEMPLATE["Resources"]["Provider"]["Properties"]["FunctionName"]["Fn::Sub"]
+    function = properties["FunctionName"]["Fn::Sub"]
     (source,) = denial["Condition"]["ArnEquals"].values()
     assert source["Fn::Sub"].endswith(f":function:{function}")
 
