@@ -25,6 +25,7 @@ class World:
             snapshots=self.bucket,
             machines=FakeMachines(),
             clock=self.clock,
+            vault=self.bucket.vault,
         )
         return service.maintain(outside, Maintained("etcd", self.endpoints), event, 60.0)
 

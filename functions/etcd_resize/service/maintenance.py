@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from etcd_resize import planning
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.model import Snapshot
+from etcd_resize.request import Trust
 from etcd_resize.service.event import Answer, Outside, cluster_of, take_snapshot
 from etcd_resize.service.pursuit import Pursuit
+from etcd_resize.service.trust import Trusted
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Maintained:
-    """Which cluster: its name in the journal, and client URLs of its members."""
+    """Which cluster: its name in the journal, client URLs of its members, and with TLS whose authority signs."""
 
     cluster: str
     endpoints: tuple[str, ...]
+    trust: Trust | None = None
 
 
 def maintain(outside: Outside, maintained: Maintained, event: object, budget: float) -> Answer:
@@ -40,15 +43,17 @@ def maintain(outside: Outside, maintained: Maintained, event: object, budget: fl
 
 def snapshot(outside: Outside, maintained: Maintained, budget: float) -> Answer:
     """Copy the data of a healthy voter, rather not the leader, into the bucket."""
-    gateway = outside.connect(maintained.endpoints)
+    cluster, trust = maintained.cluster, maintained.trust
+    trusted = Trusted(outside.vault, outside.clock, cluster, trust) if trust else None
+    gateway = outside.connect(maintained.endpoints, trusted.credentials() if trusted else None)
     answered: Answer = {}
 
     def take(step: Snapshot) -> None:
-        answered["Snapshot"] = take_snapshot(outside, gateway, maintained.cluster, step.source)
+        answered["Snapshot"] = take_snapshot(outside, gateway, cluster, step.source)
         answered["Source"] = step.source.name
 
     try:
-        look = cluster_of(gateway, outside.journal.cluster(maintained.cluster), maintained.cluster)
+        look = cluster_of(gateway, outside.journal.cluster(cluster), cluster)
         deadline = outside.clock.monotonic() + budget
         Pursuit(look, {Snapshot: take}, outside.clock, deadline).run(planning.plan_snapshot)
     finally:
