@@ -61,6 +61,7 @@ class MemberProperties:
     ``bootstrapped``: whether the cluster belongs to this stack. ``timeout`` in seconds.
     ``base``: the user's own UserData, unpacked; empty if there is none. ``release`` and ``image``: where etcd
     comes from, if not from the distribution.
+    ``restore_from``: the snapshot that a bootstrap starts from, ``s3://bucket/key``; empty for no data.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
     ``trust``: None without TLS.
     """
@@ -76,6 +77,7 @@ class MemberProperties:
     protect: bool
     timeout: int
     machine: tuple[tuple[str, str], ...]
+    restore_from: str
 
 
 @dataclass(frozen=True)
@@ -402,6 +404,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         protect=values["ProtectMachine"],
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),
+        restore_from=values["RestoreFrom"],
     )
 
 
@@ -443,6 +446,9 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
                 r"([A-Za-z0-9._:/-]{1,190}@sha256:[0-9a-f]{64})?", "an image with its digest, name@sha256:..."
             ),
             "ProtectMachine": _boolean,
+            "RestoreFrom": _matching(
+                r"(s3://[a-z0-9][a-z0-9.-]{2,62}/[!-~]{1,512})?", "a snapshot like s3://bucket/key.db"
+            ),
             "TimeoutSeconds": _TIMEOUT,
             **_MACHINE,
         },

@@ -114,6 +114,20 @@ def test_a_snapshot_s_parts_are_as_large_as_s3_wants_them_though_its_chunks_are_
     assert etag.endswith("-3"), "the number of parts"
 
 
+def test_what_is_no_snapshot_is_not_restored(aws: Playground) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="foreign")
+    s3.put_object(Bucket="foreign", Key="text.db", Body=b"not a database" * 1000)
+    s3.put_object(Bucket="foreign", Key="zeros.db", Body=bytes(16_384 + 32))
+    for key, sentence in {
+        "text.db": "cannot restore s3://foreign/text.db: it has 14000 bytes",
+        "zeros.db": "cannot restore s3://foreign/zeros.db: it does not start as etcd's database does",
+        "nothing.db": "cannot read s3://foreign/nothing.db, is it there",
+    }.items():
+        with pytest.raises(Refused, match=sentence):
+            Bucket("journal").restorable(f"s3://foreign/{key}")
+
+
 def test_a_document_is_kept_byte_for_byte_and_its_url_needs_no_credentials(
     bucket: Any, aws: Playground, monkeypatch: pytest.MonkeyPatch
 ) -> None:

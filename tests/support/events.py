@@ -26,6 +26,7 @@ def member_properties(identity: Identity, endpoints: str = "", **changes: str) -
         "BaseUserData": "",
         "EtcdRelease": "",
         "EtcdImage": "",
+        "RestoreFrom": "",
         "ImageId": IMAGE,
         "InstanceType": "t4g.small",
         "VolumeSize": "20",

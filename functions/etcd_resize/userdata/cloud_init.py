@@ -35,6 +35,7 @@ _DROP_IN = re.compile(r"/(?:etc|run|lib|usr/lib)/systemd/system/etcd2?\.service\
 """systemd reads them all in the order of their names; etcd2 is an alias in Debian's package."""
 INSTALLER_PATH = "/usr/local/sbin/install-etcd"
 BUNDLE_PROGRAM_PATH = "/usr/local/sbin/fetch-etcd-bundle"
+RESTORE_PROGRAM_PATH = "/usr/local/sbin/restore-etcd"
 PACKAGES = ("etcd-server", "etcd-client")
 
 MERGE = "dict(recurse_list)+list(prepend)+str()"
@@ -42,6 +43,8 @@ MERGE = "dict(recurse_list)+list(prepend)+str()"
 
 _ARCHITECTURE = "Environment=ETCD_UNSUPPORTED_ARCH=%a\n"
 """etcd 3.4 refuses to start on arm64 without this variable, Debian 12's too; systemd puts the architecture in."""
+_PATIENCE = "TimeoutStartSec=infinity\n"
+"""A snapshot of some gigabytes takes longer to fetch and restore than the 90 s that systemd gives to a start."""
 _UNIT = """\
 [Unit]
 Description=etcd
@@ -89,15 +92,21 @@ def fetching(url: str, sha256: str) -> bytes:
 
 
 def _document(spec: MemberSpec) -> dict[str, Any]:
-    fetching = []
+    fetching: list[tuple[str, ...]] = []
     if spec.bundle:
         fetching = [
             (BUNDLE_PROGRAM_PATH, spec.bundle.url, spec.bundle.sha256, BUNDLE_FOLDER, "etcd"),
         ]
+    if spec.restoration:
+        fetching.append((RESTORE_PROGRAM_PATH, spec.restoration.url, spec.restoration.sha256))
     settings = drop_in(spec.environment(), unset=NEVER, before=fetching)
+    if spec.restoration:
+        settings += _PATIENCE
     files = [_file(DROP_IN_PATH, settings + _ARCHITECTURE), _file(PROFILE_PATH, profile(spec))]
     if spec.bundle:
         files.append(_file(BUNDLE_PROGRAM_PATH, _program("fetch_bundle"), "0755"))
+    if spec.restoration:
+        files.append(_file(RESTORE_PROGRAM_PATH, _program("restore_etcd"), "0755"))
     if not spec.release:
         return {"package_update": True, "packages": list(PACKAGES), "write_files": files}
     files += [_file(UNIT_PATH, _UNIT), _file(INSTALLER_PATH, _program("install_etcd"), "0755")]
