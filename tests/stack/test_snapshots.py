@@ -61,7 +61,7 @@ def test_a_snapshot_by_hand_is_whole_and_a_new_stack_starts_from_it(
     put(world, b"k-before")
     begin = time.time()
     bucket, key = snapshot(playground, "snaps")
-    role = Role.of_stack(playground, "snaps", "Maintenance")
+    role = Role.of_stack(playground, "snaps", "MaintenanceRole")
     assert [call for call in calls(playground, begin) if not role.granting(call)] == []
     assert bucket == playground.outputs("snaps")["SnapshotsBucket"]
     s3 = playground.client("s3")

@@ -94,6 +94,7 @@ class FakeBucket:
     members: dict[str, MemberRecord] = field(default_factory=dict)
     clusters: dict[str, ClusterRecord] = field(default_factory=dict)
     snapshots: list[str] = field(default_factory=list)
+    stored_at: float = 1000.0
     broken: str = ""
     read: dict[str, MemberRecord | None] = field(default_factory=dict)
     documents: dict[str, bytes] = field(default_factory=dict)
@@ -149,6 +150,10 @@ class FakeBucket:
             raise Refused(f"cannot read {uri}, is it there? NoSuchKey")
         return Restoration(f"https://archive/{uri}?signed", self.archived[uri])
 
+    def newest(self, cluster: str) -> float | None:
+        self._answer()
+        return self.stored_at if any(name.startswith(f"{cluster}/") for name in self.snapshots) else None
+
     def keep(self, identity: Identity, document: bytes) -> str:
         self._answer()
         url = f"https://bucket/{identity}?signed={self.signed_with}{next(self.signatures)}"
@@ -196,6 +201,7 @@ class FakeCluster:
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
     shown: list[Credentials | None] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
@@ -321,6 +327,12 @@ class FakeGateway:
     def snapshot(self, source: Member) -> Iterator[bytes]:
         self.cluster.history.append(f"snapshot {source.name}")
         yield b"data"
+
+    def write(self, member: Member, key: str, value: str) -> float:
+        if not self.cluster.serving(member):
+            raise Retryable(f"write through {member.label}: cannot be reached")
+        self.cluster.written[key] = value
+        return 0.002
 
     def close(self) -> None:
         self.closed = True
