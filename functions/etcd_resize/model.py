@@ -461,7 +461,8 @@ class MemberRecord:
     ``left`` (removed, or never there when its Delete came). ``stack_id`` is the only stack whose
     Delete may remove it. ``at`` is in seconds since the epoch. ``answer`` is what Create answered.
     ``instance`` is the machine that was protected for it. ``serial`` is that of its certificate, in hexadecimal, and
-    ``expires`` its end in seconds since the epoch; with TLS only.
+    ``expires`` its end in seconds since the epoch; with TLS only. ``successor`` is the physical ID of the member that
+    is to replace it, as long as the replacement can still be rolled back: its Delete ends that.
     """
 
     state: str
@@ -473,6 +474,7 @@ class MemberRecord:
     instance: str = ""
     serial: str = ""
     expires: float = 0.0
+    successor: str = ""
 
 
 @dataclass(frozen=True)

@@ -113,9 +113,23 @@ def test_the_guard_is_deleted_before_any_member_and_updated_after_all() -> None:
 
 
 def test_a_member_leaves_before_its_machine_and_its_machine_before_its_address() -> None:
-    assert depends_on(MEMBER_TEMPLATE, "Voter") == {"Instance", "Member", "NetworkInterface"}
-    assert depends_on(MEMBER_TEMPLATE, "Instance") == {"Member", "NetworkInterface"}
-    assert depends_on(MEMBER_TEMPLATE, "Member") == {"NetworkInterface"}
+    interfaces = {"NetworkInterface", "GreenInterface"}
+    assert depends_on(MEMBER_TEMPLATE, "Voter") == {"Instance", "Member", *interfaces}
+    assert depends_on(MEMBER_TEMPLATE, "Instance") == {"Member", *interfaces}
+    assert depends_on(MEMBER_TEMPLATE, "Member") == interfaces
+
+
+def test_a_member_has_one_of_two_interfaces_alike_and_blue_is_what_it_was_before_there_were_colours() -> None:
+    blue, green = (MEMBER_TEMPLATE["Resources"][name] for name in ("NetworkInterface", "GreenInterface"))
+    assert (blue.pop("Condition"), green.pop("Condition")) == ("Blue", "Green")
+    assert blue == green
+    assert MEMBER_TEMPLATE["Parameters"]["Colour"]["Default"] == "blue"
+
+
+def test_each_member_has_its_own_place_among_the_colours() -> None:
+    colours = [TEMPLATE["Resources"][name]["Properties"]["Parameters"]["Colour"] for name in MEMBERS]
+    assert colours == [{"Fn::Select": [number, {"Ref": "Members"}]} for number in range(LARGEST_CLUSTER)]
+    assert TEMPLATE["Parameters"]["Members"]["Default"].split(",") == ["blue"] * LARGEST_CLUSTER
 
 
 def test_nothing_of_the_machine_comes_from_a_parameter_that_a_resize_could_change() -> None:

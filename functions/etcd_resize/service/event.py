@@ -32,7 +32,7 @@ from etcd_resize.model import (
     host_of,
 )
 from etcd_resize.planning import Progress
-from etcd_resize.request import Request
+from etcd_resize.request import MemberProperties, Request, VoterProperties
 from etcd_resize.service.pursuit import Clock, Hand, Planner, Pursuit
 from etcd_resize.service.trust import Trusted
 
@@ -146,6 +146,14 @@ class Event:
             Unprotect: unprotect,
         }
 
+    def everybody(self, cluster: str) -> tuple[str, ...]:
+        """Client URLs of the members that the guard accepted last, after it and before it in the chain.
+
+        Who is replaced, or leaves because it was, may be the only one that its own properties name.
+        """
+        known = self.journal.cluster(cluster)
+        return known.accepted[0].endpoints if known and known.accepted else ()
+
     # --- whose member it is ---
 
     def record(self, state: str, member_id: int = 0, answer: Mapping[str, str] | None = None) -> MemberRecord:
@@ -171,6 +179,22 @@ class Event:
             logger.info("nothing to delete: %s was not put there by this stack", identity)
             return identity, None
         return identity, record
+
+    def returns(self, wanted: Identity) -> bool:
+        """Whether an Update goes back to a member that was about to be replaced: a rollback, to which nobody objects.
+
+        CloudFormation names either the old member, whose properties come back, or the new one.
+        """
+        previous, old = self.request.previous_identity, self.request.old
+        if previous == wanted:
+            return isinstance(old, MemberProperties | VoterProperties) and old.identity != wanted
+        record = self.journal.member(wanted)
+        return bool(
+            previous
+            and record
+            and record.stack_id == self.request.stack_id
+            and record.successor == str(previous)
+        )
 
     def ghosts(
         self, cluster: str, members: Iterable[Member], outlived: Callable[[str, Member], bool]
