@@ -227,6 +227,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class User:
+    """A user of etcd's own. The password is in no text of this value."""
+
+    name: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Release:
     """An official archive of etcd, mirrored by the user: where it lies, and its sha256 in hexadecimal."""
 
@@ -258,7 +266,14 @@ class Restoration:
 
 
 BUNDLE_FOLDER = "/etc/etcd-resize"
-AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE = BUNDLE_FILES = ("ca.pem", "member.pem", "member-key.pem")
+AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, REVOKED_FILE = BUNDLE_FILES = (
+    "ca.pem",
+    "member.pem",
+    "member-key.pem",
+    "revoked.pem",
+)
+REVOKED_KEY = "/etcd-resize/revoked"
+"""Where the cluster itself keeps the list of revoked certificates, from which each machine takes it every minute."""
 
 
 @dataclass(frozen=True)
@@ -310,16 +325,18 @@ class MemberSpec:
 
     def _tls(self) -> dict[str, str]:
         """Both sides show a certificate, clients and peers alike (https://etcd.io/docs/v3.5/op-guide/security/)."""
-        authority, certificate, key = (f"{BUNDLE_FOLDER}/{name}" for name in BUNDLE_FILES)
+        authority, certificate, key, revoked = (f"{BUNDLE_FOLDER}/{name}" for name in BUNDLE_FILES)
         return {
             "ETCD_CERT_FILE": certificate,
             "ETCD_KEY_FILE": key,
             "ETCD_TRUSTED_CA_FILE": authority,
             "ETCD_CLIENT_CERT_AUTH": "true",
+            "ETCD_CLIENT_CRL_FILE": revoked,
             "ETCD_PEER_CERT_FILE": certificate,
             "ETCD_PEER_KEY_FILE": key,
             "ETCD_PEER_TRUSTED_CA_FILE": authority,
             "ETCD_PEER_CLIENT_CERT_AUTH": "true",
+            "ETCD_PEER_CRL_FILE": revoked,
             **({"ETCD_PEER_CERT_ALLOWED_CN": self.peers} if self.peers else {}),
         }
 
@@ -431,8 +448,28 @@ class Unprotect:
         return f"lift the protection of the machine {self.instance}"
 
 
+@dataclass(frozen=True)
+class Revoke:
+    """Let no member take certificates any more: their serial numbers in hexadecimal, each with its end in seconds."""
+
+    serials: tuple[tuple[str, float], ...]
+
+    def __str__(self) -> str:
+        return f"revoke the certificates {', '.join(serial for serial, _ in self.serials)}"
+
+
 Step: TypeAlias = (
-    Wait | Refuse | AddLearner | Promote | Snapshot | MoveLeader | Remove | Hold | Protect | Unprotect
+    Wait
+    | Refuse
+    | AddLearner
+    | Promote
+    | Snapshot
+    | MoveLeader
+    | Remove
+    | Hold
+    | Protect
+    | Unprotect
+    | Revoke
 )
 
 

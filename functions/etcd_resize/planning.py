@@ -19,12 +19,14 @@ from etcd_resize.model import (
     Hold,
     Identity,
     Member,
+    MemberRecord,
     MoveLeader,
     Plan,
     Promote,
     Protect,
     Refuse,
     Remove,
+    Revoke,
     Snapshot,
     Step,
     Unprotect,
@@ -264,6 +266,19 @@ def plan_eviction(
         doomed=doomed,
         patience=HEALTH_PATIENCE,  # the Voter's Delete has waited for long enough
     )
+
+
+def plan_revocation(view: ClusterView, recorded: Iterable[tuple[Identity, MemberRecord]]) -> Plan:
+    """Certificates of members that are out are taken no more. ``recorded``: what the journal says of the cluster's.
+
+    Without a quorum the list may be an old one, and nobody counts as out.
+    """
+    out = [
+        (record.serial, record.expires)
+        for identity, record in recorded
+        if view.has_quorum and record.serial and view.at(identity.peer_url) is None
+    ]
+    return Plan("let nobody in who has left", (Revoke(tuple(out)),) if out else ())
 
 
 def _last_voter(member: Member) -> Refuse:

@@ -8,6 +8,7 @@ from uuid import uuid4
 from etcd_resize.model import Identity, client_url
 
 STACK = "arn:aws:cloudformation:eu-west-1:000000000000:stack/etcd-Member/4f2f7e10-0000-0000-0000-000000000000"
+FUNCTION = "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize"
 IMAGE = "ami-0123456789abcdef0"
 WITHOUT_TLS = {"Tls": "off", "TlsGeneration": "1", "ExistingTlsBucketKey": ""}
 WITH_TLS = {**WITHOUT_TLS, "Tls": "on"}
@@ -50,7 +51,7 @@ def voter_properties(
 def cluster_properties(cluster: str, addresses: list[str], **changes: str) -> dict[str, str]:
     """Those of a ``Custom::EtcdCluster`` of the members at ``addresses``."""
     return {
-        "ServiceToken": "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize",
+        "ServiceToken": FUNCTION,
         "ServiceTimeout": "930",
         "ClusterName": cluster,
         "ClusterSize": str(len(addresses)),
@@ -90,7 +91,7 @@ def event(
 
 def _common(identity: Identity, endpoints: str) -> dict[str, str]:
     return {
-        "ServiceToken": "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize",
+        "ServiceToken": FUNCTION,
         "ServiceTimeout": "930",
         "ClusterName": identity.cluster,
         "Name": identity.name,

@@ -318,8 +318,8 @@ class CloudFormation(RuleBasedStateMachine):
         """A step of ours must not take a quorum away that was there before it."""
         connect = self.etcd.connect
 
-        def watched(endpoints: Any, credentials: Any) -> Any:
-            gateway = connect(endpoints, credentials)
+        def watched(endpoints: Any, credentials: Any, user: Any) -> Any:
+            gateway = connect(endpoints, credentials, user)
             for name in ("add_learner", "promote", "remove"):
                 setattr(gateway, name, self._keeping_the_quorum(getattr(gateway, name)))
             return self._mortal(gateway, "add_learner", "promote", "remove", "move_leader")

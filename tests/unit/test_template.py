@@ -139,8 +139,11 @@ def test_nothing_of_the_machine_comes_from_a_parameter_that_a_resize_could_chang
     assert machine["UserData"] == {"Fn::GetAtt": ["Member", "UserData"]}
     parameters = set(MEMBER_TEMPLATE["Parameters"])
     used = {name: parameters.intersection(references(value, parameters)) for name, value in machine.items()}
-    # a tag changes without an interruption
-    assert {name: refers for name, refers in used.items() if refers} == {"Tags": {"Provider"}}
+    # both change without an interruption
+    assert {name: refers for name, refers in used.items() if refers} == {
+        "Tags": {"Provider"},
+        "IamInstanceProfile": {"MachineInstanceProfile"},
+    }
 
 
 def test_a_machine_has_encrypted_volumes_imdsv2_only_and_no_way_in_for_ssh() -> None:
@@ -201,7 +204,7 @@ def roles() -> dict[str, Any]:
     return {name: one["Properties"] for name, one in resources.items() if one["Type"] == "AWS::IAM::Role"}
 
 
-def test_every_function_has_a_role_of_its_own_and_no_machine_has_one() -> None:
+def test_every_function_has_a_role_of_its_own_and_no_machine_has_one_unless_the_user_names_it() -> None:
     functions = [
         one["Properties"]
         for one in TEMPLATE["Resources"].values()
@@ -209,7 +212,33 @@ def test_every_function_has_a_role_of_its_own_and_no_machine_has_one() -> None:
     ]
     given = [function["Role"]["Fn::GetAtt"][0] for function in functions]
     assert sorted(given) == sorted(roles())
-    assert "IamInstanceProfile" not in MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]
+    assert MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]["IamInstanceProfile"] == {
+        "Fn::If": ["HasInstanceProfile", {"Ref": "MachineInstanceProfile"}, {"Ref": "AWS::NoValue"}]
+    }
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        assert template["Parameters"]["MachineInstanceProfile"]["Default"] == ""
+
+
+def test_the_password_comes_from_secrets_manager_and_is_no_parameter_output_or_environment() -> None:
+    reference = {"Fn::Sub": "{{resolve:secretsmanager:${EtcdPasswordSecret}}}"}
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        for name, resource in template["Resources"].items():
+            if resource["Type"].startswith("Custom::"):
+                told = resource["Properties"]["EtcdPassword"]
+                assert told == {"Fn::If": ["HasEtcdPassword", reference, ""]}, name
+            else:
+                assert "resolve:" not in str(resource), name
+        assert "resolve:" not in str([template["Parameters"], template["Outputs"]])
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, MEMBER_TEMPLATE])
+def test_the_name_of_a_secret_cannot_end_the_reference_that_it_stands_in(template: dict[str, Any]) -> None:
+    pattern = template["Parameters"]["EtcdPasswordSecret"]["AllowedPattern"]
+    for name in ("", "etcd/root", "etcd/root:SecretString:password", "etcd:SecretString:password:AWSCURRENT",
+                 "arn:aws:secretsmanager:eu-west-1:000000000000:secret:etcd/root-a1B2c3:SecretString:key"):  # fmt: skip
+        assert re.fullmatch(pattern, name), name
+    for name in ("a}}{{resolve:ssm:b", "a}", "{a", "a b", "${a}", "a\n"):
+        assert not re.fullmatch(pattern, name), name
 
 
 def test_every_role_takes_the_boundary_and_nobody_else_s_policy() -> None:

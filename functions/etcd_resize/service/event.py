@@ -9,10 +9,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
 
+from etcd_resize import planning
 from etcd_resize.aws import Journal, Machines, Snapshots, Vault
-from etcd_resize.errors import GaveUp, Refused
+from etcd_resize.errors import GaveUp, Refused, Retryable
 from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
+    REVOKED_KEY,
     AddLearner,
     ClusterRecord,
     ClusterView,
@@ -26,8 +28,10 @@ from etcd_resize.model import (
     Promote,
     Protect,
     Remove,
+    Revoke,
     Snapshot,
     Unprotect,
+    User,
     hex_id,
     host_of,
 )
@@ -46,9 +50,12 @@ Answer: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Outside:
-    """Everything that is not a value. ``connect`` takes client URLs, and what is shown to those with TLS."""
+    """Everything that is not a value.
 
-    connect: Callable[[Sequence[str], Credentials | None], Gateway]
+    ``connect`` takes client URLs, what is shown to those with TLS, and the user as whom to ask if there is one.
+    """
+
+    connect: Callable[[Sequence[str], Credentials | None, User | None], Gateway]
     journal: Journal
     snapshots: Snapshots
     machines: Machines
@@ -101,8 +108,10 @@ class Event:
     @contextmanager
     def pursuing(self, cluster: str, endpoints: Sequence[str]) -> Iterator[Pursuit]:
         """A pursuit on the cluster behind ``endpoints``, which must be the one that the journal knows."""
-        trusted = self.trusted(cluster)
-        gateway = self.outside.connect(endpoints, trusted.credentials() if trusted else None)
+        trusted, properties = self.trusted(cluster), self.request.properties
+        gateway = self.outside.connect(
+            endpoints, trusted.credentials() if trusted else None, properties.user if properties else None
+        )
         look = cluster_of(gateway, self.journal.cluster(cluster), cluster)
         try:
             yield Pursuit(look, self._hands(gateway, cluster), self.clock, self.deadline)
@@ -136,6 +145,10 @@ class Event:
         def unprotect(step: Unprotect) -> None:
             self.outside.machines.unprotect(step.instance)
 
+        def revoke(step: Revoke) -> None:
+            if trusted := self.trusted(cluster):
+                gateway.publish(REVOKED_KEY, trusted.revoke(dict(step.serials)))
+
         return {
             AddLearner: add,
             Promote: promote,
@@ -144,6 +157,7 @@ class Event:
             Snapshot: snapshot,
             Protect: protect,
             Unprotect: unprotect,
+            Revoke: revoke,
         }
 
     def everybody(self, cluster: str) -> tuple[str, ...]:
@@ -242,9 +256,18 @@ class Event:
             self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
         with self.pursuing(cluster, endpoints) as pursuit:
             try:
-                pursuit.run(plan)
+                view = pursuit.run(plan)
+                if otherwise is None and self.trusted(cluster):
+                    self._revoke(pursuit, view, cluster)
             except GaveUp as reason:
                 if otherwise is None:
                     raise
                 logger.warning("the cluster goes with its stack: %s", reason)
                 pursuit.carry_out(otherwise(pursuit.progress))
+
+    def _revoke(self, pursuit: Pursuit, view: ClusterView, cluster: str) -> None:
+        """Nobody who has left gets in any more. What fails here is made up for when the next one leaves."""
+        try:
+            pursuit.carry_out(planning.plan_revocation(view, self.journal.recorded(cluster)))
+        except (Refused, Retryable) as reason:
+            logger.warning("certificates of members that are out are not revoked yet: %s", reason)

@@ -45,7 +45,7 @@ def snapshot(outside: Outside, maintained: Maintained, budget: float) -> Answer:
     """Copy the data of a healthy voter, rather not the leader, into the bucket."""
     cluster, trust = maintained.cluster, maintained.trust
     trusted = Trusted(outside.vault, outside.clock, cluster, trust) if trust else None
-    gateway = outside.connect(maintained.endpoints, trusted.credentials() if trusted else None)
+    gateway = outside.connect(maintained.endpoints, trusted.credentials() if trusted else None, None)
     answered: Answer = {}
 
     def take(step: Snapshot) -> None:
