@@ -129,7 +129,10 @@ class Bucket:
     def member(self, identity: Identity) -> MemberRecord | None:
         """See ``Journal.member``."""
         stored = self._read(_member_key(identity))
-        return MemberRecord(**{**stored, "answer": _pairs(stored["answer"])}) if stored else None
+        if not stored:
+            return None
+        settings = tuple((name, value) for name, value in stored.get("settings", ()))
+        return MemberRecord(**{**stored, "answer": _pairs(stored["answer"]), "settings": settings})
 
     def recorded(self, cluster: str, address: str = "") -> list[tuple[Identity, MemberRecord]]:
         """See ``Journal.recorded``."""

@@ -499,7 +499,8 @@ class MemberRecord:
     Delete may remove it. ``at`` is in seconds since the epoch. ``answer`` is what Create answered.
     ``instance`` is the machine that was protected for it. ``serial`` is that of its certificate, in hexadecimal, and
     ``expires`` its end in seconds since the epoch; with TLS only. ``successor`` is the physical ID of the member that
-    is to replace it, as long as the replacement can still be rolled back: its Delete ends that.
+    is to replace it, as long as the replacement can still be rolled back: its Delete ends that. ``settings`` are those
+    that its machine was made with, in the form of ``MemberProperties.settings``.
     """
 
     state: str
@@ -512,6 +513,7 @@ class MemberRecord:
     serial: str = ""
     expires: float = 0.0
     successor: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

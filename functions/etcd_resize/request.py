@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import hashlib
 import ipaddress
 import re
 import zlib
@@ -67,6 +68,7 @@ class MemberProperties:
     comes from, if not from the distribution.
     ``restore_from``: the snapshot that a bootstrap starts from, ``s3://bucket/key``; empty for no data.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
+    ``trust``: None without TLS. ``settings``: all that a machine is made with and keeps, in short, by property.
     ``trust``: None without TLS. ``user``: as whom the function asks etcd; None where etcd asks for nobody.
     """
 
@@ -82,6 +84,7 @@ class MemberProperties:
     timeout: int
     machine: tuple[tuple[str, str], ...]
     restore_from: str
+    settings: tuple[tuple[str, str], ...]
     user: User | None = None
 
 
@@ -103,7 +106,10 @@ class VoterProperties:
 
 @dataclass(frozen=True)
 class ClusterProperties:
-    """``Custom::EtcdCluster``: the size asked for, and the client URLs of those who are to stay."""
+    """``Custom::EtcdCluster``: the size asked for, and the client URLs of those who are to stay.
+
+    ``settings``: with what a machine would be made now.
+    """
 
     cluster: str
     trust: Trust | None
@@ -111,6 +117,7 @@ class ClusterProperties:
     endpoints: tuple[str, ...]
     bootstrapped: bool
     timeout: int
+    settings: tuple[tuple[str, str], ...]
     user: User | None = None
 
 
@@ -405,6 +412,30 @@ _MACHINE: dict[str, Parser] = {
 }
 
 
+_SETTINGS: dict[str, Parser] = {
+    "Dialect": _one_of(*RENDERERS),
+    "BaseUserData": _base_user_data,
+    "EtcdRelease": _release,
+    "EtcdImage": _matching(
+        r"([A-Za-z0-9._:/-]{1,190}@sha256:[0-9a-f]{64})?", "an image with its digest, name@sha256:..."
+    ),
+    **_MACHINE,
+}
+
+
+def _settings(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Short enough for a record: of the user's own document, which may hold a secret, only the digest."""
+    base, release, trust = values["BaseUserData"], values["EtcdRelease"], _trust(values)
+    return (
+        ("Dialect", values["Dialect"]),
+        ("BaseUserData", hashlib.sha256(base).hexdigest()[:16] if base else ""),
+        ("EtcdRelease", f"{release.url}#sha256={release.sha256}" if release else ""),
+        ("EtcdImage", values["EtcdImage"]),
+        *((name, str(values[name])) for name in _MACHINE),
+        ("TlsGeneration", str(trust.generation) if trust else ""),
+    )
+
+
 def _identity(values: Mapping[str, Any]) -> Identity:
     return Identity(values["ClusterName"], values["Name"], values["Address"], values["Tls"])
 
@@ -431,6 +462,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),
         restore_from=values["RestoreFrom"],
+        settings=_settings(values),
         user=_user(values),
     )
 
@@ -458,6 +490,7 @@ def _cluster(values: Mapping[str, Any]) -> ClusterProperties:
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         timeout=values["TimeoutSeconds"],
+        settings=_settings(values),
         user=_user(values),
     )
 
@@ -468,19 +501,12 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             **_IDENTITY,
             "Endpoints": _client_urls,
             "Bootstrapped": _boolean,
-            "Dialect": _one_of(*RENDERERS),
-            "BaseUserData": _base_user_data,
-            "EtcdRelease": _release,
-            "EtcdImage": _matching(
-                r"([A-Za-z0-9][A-Za-z0-9._:/-]{0,189}@sha256:[0-9a-f]{64})?",
-                "an image with its digest, name@sha256:...",
-            ),
             "ProtectMachine": _boolean,
             "RestoreFrom": _matching(
                 r"(s3://[a-z0-9][a-z0-9.-]{2,62}/[!-~]{1,512})?", "a snapshot like s3://bucket/key.db"
             ),
             "TimeoutSeconds": _TIMEOUT,
-            **_MACHINE,
+            **_SETTINGS,
             **_USER,
         },
         _member,
@@ -507,6 +533,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "Endpoints": _some_client_urls,
             "Bootstrapped": _boolean,
             "TimeoutSeconds": _TIMEOUT,
+            **_SETTINGS,
             **_USER,
         },
         _cluster,

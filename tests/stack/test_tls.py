@@ -9,12 +9,16 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from etcd_resize.model import REVOKED_KEY, Credentials
+from etcd_resize.model import REVOKED_KEY, Credentials, client_url
 from etcd_resize.service.trust import CLIENT_FILES
 from playground import papers
 from playground.connections import Connections
 from playground.local import Playground
+from tests.support.addresses import TESTS
+from tests.support.containers import beside
+from tests.support.etcd import program
 from tests.support.stacks import World
+from tests.support.tls import Issuer
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
@@ -57,6 +61,38 @@ def test_certificates_are_renewed_and_no_key_is_seen_anywhere(
     assert all(seen.values()), "nothing to look through"
     for secret in (key, *others):
         assert [place for place, text in seen.items() if secret in text] == []
+
+
+def test_a_cluster_with_tls_that_others_have_made_is_joined_with_its_authority(
+    playground: Playground, new_world: Callable[[Playground, str], World], tmp_path: Path
+) -> None:
+    theirs, strangers = Issuer("theirs", tmp_path / "theirs"), Issuer("theirs", tmp_path / "strangers")
+    theirs.peers = ""
+    bucket = "authorities"
+    playground.client("s3").create_bucket(Bucket=bucket)
+    for name, issuer in {"right": theirs, "wrong": strangers}.items():
+        texts = {"certificate": issuer.authority.certificate, "key": issuer.authority.key}
+        playground.client("s3").put_object(Bucket=bucket, Key=f"{name}.json", Body=json.dumps(texts).encode())
+    with beside(playground, TESTS, 1) as (address,):
+        (there,) = theirs.cluster_of(program("3.5"), {"theirs-1": address})
+        try:
+            seed = client_url(address, tls=True)
+            joining = {"ExistingEndpoints": seed, "ClusterName": "guest"}
+            wrong = new_world(playground, "guest")
+            refused = wrong.deploy(
+                1, ExistingTlsBucketKey=f"{bucket}/wrong.json", TimeoutSeconds="5", **joining
+            )
+            assert refused.status == "ROLLBACK_COMPLETE"
+            assert "TLS: the member's certificate is not of the authority that we know" in refused.reason
+            wrong.end()
+            right = new_world(playground, "guest2")
+            right.papers = lambda: theirs.client("somebody")
+            right.resize(1, ExistingTlsBucketKey=f"{bucket}/right.json", **joining)
+            assert right.names([seed]) == ["guest-1", "theirs-1"]
+            right.delete()
+            assert right.names([seed]) == ["theirs-1"]
+        finally:
+            there.kill()
 
 
 def fetched(playground: Playground, stack: str, folder: Path) -> Credentials:

@@ -13,6 +13,17 @@ IMAGE = "ami-0123456789abcdef0"
 WITHOUT_TLS = {"Tls": "off", "TlsGeneration": "1", "ExistingTlsBucketKey": ""}
 WITH_TLS = {**WITHOUT_TLS, "Tls": "on"}
 
+SETTINGS = {
+    "Dialect": "cloud-init",
+    "BaseUserData": "",
+    "EtcdRelease": "",
+    "EtcdImage": "",
+    "ImageId": IMAGE,
+    "InstanceType": "t4g.small",
+    "VolumeSize": "20",
+}
+"""What a machine is made with."""
+
 
 def instance_of(identity: Identity) -> str:
     """A made-up instance ID that is the same for the same member."""
@@ -23,14 +34,8 @@ def member_properties(identity: Identity, endpoints: str = "", **changes: str) -
     """Those of a ``Custom::EtcdMember``."""
     return {
         **_common(identity, endpoints),
-        "Dialect": "cloud-init",
-        "BaseUserData": "",
-        "EtcdRelease": "",
-        "EtcdImage": "",
+        **SETTINGS,
         "RestoreFrom": "",
-        "ImageId": IMAGE,
-        "InstanceType": "t4g.small",
-        "VolumeSize": "20",
         **changes,
     }
 
@@ -59,6 +64,7 @@ def cluster_properties(cluster: str, addresses: list[str], **changes: str) -> di
         "Bootstrapped": "true",
         **WITHOUT_TLS,
         "TimeoutSeconds": "20",
+        **SETTINGS,
         **changes,
     }
 

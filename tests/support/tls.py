@@ -19,6 +19,8 @@ class Issuer:
 
     def __init__(self, cluster: str, folder: Path, *, since: float | None = None) -> None:
         self.cluster, self.folder = cluster, folder
+        self.peers = pki.peers_of(cluster)
+        """The common name that members demand of each other; empty: any."""
         self.authority = pki.found(cluster, since or time.time())
         self.members: dict[str, pki.Signed] = {}
 
@@ -57,7 +59,7 @@ class Issuer:
             state,
             "tls",
             bundle=Bundle("https://bucket/bundle", "0" * 64),
-            peers=pki.peers_of(self.cluster),
+            peers=self.peers,
         )
         folder = str(self.files(identity))
         return {name: value.replace(BUNDLE_FOLDER, folder) for name, value in spec.environment().items()}

@@ -47,10 +47,10 @@ class ClusterEvent(Event):
         record, old = self.journal.cluster(wanted.cluster), self.request.old
         now, before = (*(record.accepted if record else ()), None, None)[:2]
         if now and _same(now, wanted):
-            return dict(now.answer)
+            return {**dict(now.answer), **self._outdated(wanted)}
         if record and now and before and _same(before, wanted) and self._undoes(now, wanted):
             self.journal.record_cluster(wanted.cluster, replace(record, accepted=(before,)))
-            return dict(before.answer)
+            return {**dict(before.answer), **self._outdated(wanted)}
         if not isinstance(old, ClusterProperties):
             return self._accept(wanted, planning.plan_check)
         gone = [url for url in reversed(old.endpoints) if url not in wanted.endpoints]
@@ -64,6 +64,17 @@ class ClusterEvent(Event):
         leaving = [peer_url_of(url) for url in gone]
         plan = partial(planning.plan_shrink, leaving=leaving, in_order=only_shrinks)
         return self._accept(wanted, plan, leaving)
+
+    def _outdated(self, wanted: ClusterProperties) -> Answer:
+        """Which members were made with other settings than a machine would be made with now, and with which."""
+        behind = []
+        for url in wanted.endpoints:
+            for identity, record in self.journal.recorded(wanted.cluster, host_of(url)):
+                known = {**dict(record.answer), **dict(record.settings)}
+                differing = [name for name, value in wanted.settings if known.get(name, value) != value]
+                if differing and record.state == "added":
+                    behind.append(f"{identity.name} ({', '.join(differing)})")
+        return {"Outdated": "; ".join(behind) or "none"}
 
     def _is_ours(self, cluster: str, url: str) -> bool:
         """Whether the journal ascribes the member with this client URL to a stack nested in this one."""
@@ -151,7 +162,11 @@ class ClusterEvent(Event):
             view = pursuit.run(without_ghosts)
         self.bury(ghosts.values())
         before_it = self.journal.cluster(wanted.cluster)
-        answered = {**_describe(view, leaving), "Ghosts": "; ".join(map(str, ghosts.values()))}
+        answered = {
+            **_describe(view, leaving),
+            "Ghosts": "; ".join(map(str, ghosts.values())),
+            **self._outdated(wanted),
+        }
         answer.check(self.request.physical_id, self.request.stack_id, self.request.logical_id, answered)
         accepted = ClusterRecord(
             cluster_id=view.cluster_id,

@@ -275,7 +275,7 @@ class MemberEvent(Event):
             if record and self._mine(record) and record.answer and record.member_id == member_id:
                 return dict(record.answer)
             added = self.record("added", member_id, answered)
-            added = replace(added, serial=self._serial, expires=self._expires)
+            added = replace(added, serial=self._serial, expires=self._expires, settings=wanted.settings)
             if self.journal.replace_member(wanted.identity, added):
                 return answered
 
