@@ -444,6 +444,8 @@ def _alarms(probe: _Probe, names: dict[int, str]) -> Iterator[str]:
 
 # --- from what etcd refuses to what it means -----------------------------------------------------------
 
+_FORBIDDEN = ("permission denied", "user name not found", "user not found")
+"""Said to a user without the right, and to a certificate whose name is no user: with TLS that is the user's name."""
 _NEEDED = "EtcdUser must name a user with etcd's role root, by which it lets members in and out"
 
 
@@ -464,7 +466,7 @@ _MEANINGS: tuple[tuple[str, type[Refused | Retryable]], ...] = (
     ("given member URLs are invalid", Refused),
     ("user name is empty", Refused),
     ("invalid user ID or password", Refused),
-    ("permission denied", Refused),
+    *((said, Refused) for said in _FORBIDDEN),
     ("not enough started members", Refused),
     ("database space exceeded", Refused),
 )
@@ -478,7 +480,7 @@ def _translated(what: str, call: Callable[[], _T]) -> _T:
     except (grpc.RpcError, etcd3.Etcd3Exception) as problem:
         details = _brief(_rpc_error(problem))
         meaning = next((kind for text, kind in _MEANINGS if text in details), Retryable)
-        cure = f": {_NEEDED}" if "permission denied" in details else ""
+        cure = f": {_NEEDED}" if any(said in details for said in _FORBIDDEN) else ""
         raise meaning(f"{what}: {details}{cure}") from problem
 
 

@@ -417,7 +417,8 @@ _SETTINGS: dict[str, Parser] = {
     "BaseUserData": _base_user_data,
     "EtcdRelease": _release,
     "EtcdImage": _matching(
-        r"([A-Za-z0-9._:/-]{1,190}@sha256:[0-9a-f]{64})?", "an image with its digest, name@sha256:..."
+        r"([A-Za-z0-9][A-Za-z0-9._:/-]{0,189}@sha256:[0-9a-f]{64})?",
+        "an image with its digest, name@sha256:...",
     ),
     **_MACHINE,
 }

@@ -37,6 +37,8 @@ class Server:
     tokens: set[str] = field(default_factory=set)
     seen: list[tuple[str, str]] = field(default_factory=list)
     url: str = ""
+    forbidden: str = ""
+    """What it says to a change, though the user is known."""
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         """A handler for whatever is called, on messages as bytes."""
@@ -57,6 +59,8 @@ class Server:
         if name not in {"Status", "MemberList", "MoveLeader"} and self.enabled and token not in self.tokens:
             said = "invalid auth token" if token else "user name is empty"
             context.abort(grpc.StatusCode.UNAUTHENTICATED if token else INVALID, f"etcdserver: {said}")
+        if name == "MemberAdd" and self.forbidden:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, self.forbidden)
         if name == "MemberList":
             listed = wire.MemberListResponse()
             listed.members.add(ID=7, name="m1", peerURLs=["http://127.0.0.1:2380"], clientURLs=[self.url])
@@ -177,3 +181,17 @@ def test_a_wrong_password_is_a_refusal_without_it(server: Server, connect: Conne
     with pytest.raises(Refused, match="does not take the user root") as caught:
         connect(User("root", "another")).view()
     assert "another" not in f"{caught.value!r} {caught.value.__cause__!r}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["etcdserver: permission denied", "etcdserver: user name not found", "auth: user not found"],
+)
+def test_who_may_not_change_the_membership_is_refused_at_once_with_what_to_do(
+    server: Server, connect: Connect, said: str
+) -> None:
+    server.forbidden = said  # the second and third: with TLS, of a certificate whose name is no user
+    gateway = connect(ROOT)
+    gateway.view()
+    with pytest.raises(Refused, match="EtcdUser must name a user with etcd's role root"):
+        gateway.add_learner("http://127.0.0.2:2380")

@@ -127,6 +127,15 @@ def test_the_way_back_to_the_old_one_needs_nobody_s_consent(
     assert world.etcd.history == history
 
 
+def test_a_learner_of_which_cloudformation_never_heard_goes_with_the_rollback(world: World) -> None:
+    """The function was killed after the add, and nobody knows the new physical ID: no Delete names it."""
+    world.send("Update", MEMBER, NEW, OLD, OLD)
+    world.send("Update", MEMBER, OLD, OLD, NEW)
+    assert [member.name for member in world.etcd.members] == ["m1", "m2", "m3"]
+    world.send("Delete", MEMBER, NEW, NEW, NEW)  # should it have heard of it all the same
+    assert world.etcd.history == ["add http://10.0.0.9:2380", "remove http://10.0.0.9:2380"]
+
+
 def test_once_the_old_one_is_cleaned_up_its_address_is_an_address_like_any_other(world: World) -> None:
     world.flip()
     world.clock.sleep(6)

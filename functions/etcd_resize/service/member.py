@@ -6,6 +6,7 @@ next event finds its way by the journal: an intention claims what is registered 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -32,8 +33,10 @@ from etcd_resize.model import (
 )
 from etcd_resize.planning import Progress
 from etcd_resize.request import MemberProperties, Request
-from etcd_resize.service.event import Answer, Event, Outside
+from etcd_resize.service.event import GOODBYE_SECONDS, Answer, Event, Outside
 from etcd_resize.service.pursuit import Pursuit
+
+logger = logging.getLogger(__name__)
 
 
 class MemberEvent(Event):
@@ -59,6 +62,8 @@ class MemberEvent(Event):
     def update(self, wanted: MemberProperties) -> Answer:
         """The same member: the same answer, word for word. Another address: another member joins."""
         previous = self.request.previous_identity
+        if self.returns(wanted.identity):
+            self._abandon(wanted)
         if previous == wanted.identity or self.returns(wanted.identity):
             return self._frozen_answer(wanted.identity)
         if previous and previous.cluster != wanted.identity.cluster:
@@ -109,6 +114,32 @@ class MemberEvent(Event):
         """It is out, and nothing goes back to it any more."""
         left = replace(record, state="left", at=self.clock.time(), successor="")
         self.journal.record_member(identity, left)
+
+    def _abandon(self, wanted: MemberProperties) -> None:
+        """Take the learner out that was to replace this member, should CloudFormation never have heard of it.
+
+        If it has, a Delete follows and does it too. A rollback does not fail: what cannot be done is left to that.
+        """
+        old = self.request.old
+        if not isinstance(old, MemberProperties) or not self._mine(
+            record := self.journal.member(old.identity)
+        ):
+            return
+        self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
+        others = self.everybody(wanted.identity.cluster)
+        endpoints = tuple(dict.fromkeys((*wanted.endpoints, wanted.identity.client_url, *others)))
+        try:
+            with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
+                pursuit.run(
+                    lambda view, _: planning.plan_eviction(
+                        old.identity, view, member_id=0, staying=others, doomed=False
+                    )
+                )
+        except (Refused, Retryable) as reason:
+            logger.warning("%s stays for now: %s", old.identity, reason)
+            return
+        if record:
+            self.journal.record_member(old.identity, replace(record, state="left", at=self.clock.time()))
 
     def _forestall(self, identity: Identity, known: MemberRecord | None) -> None:
         """A Create that still runs must see that its Delete has been; a replacement cannot be rolled back any more."""
