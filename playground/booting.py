@@ -202,11 +202,10 @@ class ProcessMachine(Supervised):
         return True
 
     def _start(self) -> subprocess.Popen[bytes]:
-        for command in self._before:
-            self._run_beside(command)
+        brought = all(self._run_beside(command) for command in self._before)
         with (self.folder / "etcd.log").open("ab") as log:
             return subprocess.Popen(
-                [self._etcd],
+                [self._etcd] if brought else ["false"],
                 env=self._environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -225,15 +224,16 @@ class ProcessMachine(Supervised):
             if self.facts["state"] == "running":
                 self._run_beside(command)
 
-    def _run_beside(self, command: list[str]) -> None:
-        """What it did not bring, etcd misses in a moment, ends, and is started again, as a unit is."""
+    def _run_beside(self, command: list[str]) -> bool:
+        """Whether it succeeded: etcd does not start without it, and all is tried again, as a unit is."""
         path = os.pathsep.join((str(self._etcd.parent), os.environ.get("PATH", "")))
-        variables = {"PATH": path, "SSL_CERT_FILE": str(self._trusted)}
+        variables = {**self._environment, "PATH": path, "SSL_CERT_FILE": str(self._trusted)}
         done = subprocess.run(
             command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if done.returncode:
             self._log(f"systemd: {command[0]} ended with status {done.returncode}: {done.stderr.strip()}")
+        return done.returncode == 0
 
     def _log(self, line: str) -> None:
         with (self.folder / "etcd.log").open("a", encoding="utf-8") as log:

@@ -20,6 +20,7 @@ from etcd3 import etcdrpc
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.model import ClusterView, Credentials, Health, Member, User, hex_id, is_tls
+from etcd_resize.snapshot import verified
 
 PROBE_SECONDS = 1.5
 """How long one member may take to answer when it is looked at. An election takes about one second."""
@@ -62,8 +63,11 @@ class Gateway(Protocol):
     def move_leader(self, leader: Member, target: Member) -> None:
         """Hand the leadership from ``leader`` to ``target``."""
 
+    def revision(self, member: Member) -> int:
+        """The revision of the keys that ``member`` has reached; a snapshot taken of it now has it, or a later one."""
+
     def snapshot(self, source: Member) -> Iterator[bytes]:
-        """The database of ``source``, in chunks, as etcdctl would save it."""
+        """The database of ``source`` in chunks, as etcdctl would save it: its sha256 is behind it, and verified."""
 
     def publish(self, key: str, text: str) -> None:
         """Put ``text`` under ``key``, for the machines to read."""
@@ -275,8 +279,20 @@ class EtcdGateway:
             lambda: client.maintenancestub.MoveLeader(request, CHANGE_SECONDS),
         )
 
+    def revision(self, member: Member) -> int:
+        """See ``Gateway.revision``."""
+        client = self._client(member.client_urls[0])
+        status = _translated(
+            f"status of {member.label}",
+            lambda: client.maintenancestub.Status(etcdrpc.StatusRequest(), PROBE_SECONDS),
+        )
+        return int(status.header.revision)
+
     def snapshot(self, source: Member) -> Iterator[bytes]:
         """See ``Gateway.snapshot``."""
+        return verified(self._streamed(source))
+
+    def _streamed(self, source: Member) -> Iterator[bytes]:
         what = f"snapshot from {source.label}"
         client = self._client(source.client_urls[0])
         stream = client.maintenancestub.Snapshot(etcdrpc.SnapshotRequest(), SNAPSHOT_SECONDS)

@@ -254,6 +254,17 @@ class Bundle:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Restoration:
+    """The snapshot that a bootstrap starts from: where its machine fetches it, and its sha256 in hexadecimal.
+
+    ``url`` is a presigned one: whoever has it has all keys, until it expires.
+    """
+
+    url: str = field(repr=False)
+    sha256: str
+
+
 BUNDLE_FOLDER = "/etc/etcd-resize"
 AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, REVOKED_FILE = BUNDLE_FILES = (
     "ca.pem",
@@ -276,6 +287,7 @@ class MemberSpec:
     with its digest. A dialect that cannot bring etcd that way refuses.
     ``bundle``: with TLS, where the member's key and certificates are; ``peers`` is then the one common name that a
     peer's certificate must have, empty for any that the authority has signed.
+    ``restoration``: what its data is made of before its first start; None for none, or for what a join brings.
     """
 
     identity: Identity
@@ -288,6 +300,7 @@ class MemberSpec:
     image: str = ""
     bundle: Bundle | None = None
     peers: str = ""
+    restoration: Restoration | None = None
 
     @property
     def initial_cluster_text(self) -> str:
@@ -375,9 +388,10 @@ class Promote:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copy the data of ``source``, a healthy voter, into the bucket."""
+    """Copy the data of ``source``, a healthy voter, into the bucket. ``last``: before its whole stack goes."""
 
     source: Member
+    last: bool = False
 
     def __str__(self) -> str:
         return f"snapshot from {self.source.label}"

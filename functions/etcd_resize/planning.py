@@ -369,7 +369,16 @@ def plan_last_snapshot(view: ClusterView, progress: Progress) -> Plan:
     goal = "take the last snapshot"
     if progress.snapshot_taken:
         return Plan(goal)
-    return Plan(goal, (_no_quorum(view) or Snapshot(_snapshot_source(view, avoid=None)),))
+    return Plan(goal, (_no_quorum(view) or Snapshot(_snapshot_source(view, avoid=None), last=True),))
+
+
+def plan_snapshot(view: ClusterView, progress: Progress) -> Plan:
+    """A snapshot of a cluster that goes on, of data that is known to be sound."""
+    goal = "take a snapshot"
+    if progress.snapshot_taken:
+        return Plan(goal)
+    obstacle = _no_quorum(view) or _corrupt(view)
+    return Plan(goal, (obstacle or Snapshot(_snapshot_source(view, avoid=None)),))
 
 
 def _ghosts_out(view: ClusterView, progress: Progress, ghosts: Sequence[Ghost]) -> tuple[Step, ...]:
@@ -415,6 +424,15 @@ def _alarm(view: ClusterView) -> Refuse | None:
     if not raised:
         return None
     return Refuse(f"alarm {', '.join(raised)} is raised: clear its cause, disarm it, then resize again")
+
+
+def _corrupt(view: ClusterView) -> Refuse | None:
+    raised = [alarm for alarm in view.alarms if alarm.split()[0] == "CORRUPT"]
+    if not raised:
+        return None
+    return Refuse(
+        f"alarm {', '.join(raised)} is raised: a snapshot may hold what is damaged; replace that member"
+    )
 
 
 def _pending_learner(view: ClusterView) -> Wait | None:

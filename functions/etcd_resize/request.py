@@ -66,6 +66,7 @@ class MemberProperties:
     ``bootstrapped``: whether the cluster belongs to this stack. ``timeout`` in seconds.
     ``base``: the user's own UserData, unpacked; empty if there is none. ``release`` and ``image``: where etcd
     comes from, if not from the distribution.
+    ``restore_from``: the snapshot that a bootstrap starts from, ``s3://bucket/key``; empty for no data.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
     ``trust``: None without TLS. ``settings``: all that a machine is made with and keeps, in short, by property.
     ``trust``: None without TLS. ``user``: as whom the function asks etcd; None where etcd asks for nobody.
@@ -82,6 +83,7 @@ class MemberProperties:
     protect: bool
     timeout: int
     machine: tuple[tuple[str, str], ...]
+    restore_from: str
     settings: tuple[tuple[str, str], ...]
     user: User | None = None
 
@@ -460,6 +462,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         protect=values["ProtectMachine"],
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),
+        restore_from=values["RestoreFrom"],
         settings=_settings(values),
         user=_user(values),
     )
@@ -500,6 +503,9 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "Endpoints": _client_urls,
             "Bootstrapped": _boolean,
             "ProtectMachine": _boolean,
+            "RestoreFrom": _matching(
+                r"(s3://[a-z0-9][a-z0-9.-]{2,62}/[!-~]{1,512})?", "a snapshot like s3://bucket/key.db"
+            ),
             "TimeoutSeconds": _TIMEOUT,
             **_SETTINGS,
             **_USER,

@@ -28,6 +28,7 @@ UNIT_SETTINGS = {
     ("Unit", "StartLimitIntervalSec"): "0",
     ("Service", "Restart"): "on-failure",
     ("Service", "RestartSec"): "1",
+    ("Service", "TimeoutStartSec"): "infinity",
 }
 """The settings of a unit that a process machine follows, and their only values that it knows."""
 SERVER_PACKAGE = "etcd-server"

@@ -233,6 +233,7 @@ def test_the_leadership_moves_and_only_the_leader_moves_it(world: World) -> None
 def test_a_snapshot_comes_in_chunks(world: World) -> None:
     gateway = world.cluster(1)
     (member,) = gateway.view().voters
+    assert gateway.revision(member) >= 1
     assert sum(map(len, gateway.snapshot(member))) > 0
 
 

@@ -35,6 +35,7 @@ def member_properties(identity: Identity, endpoints: str = "", **changes: str) -
     return {
         **_common(identity, endpoints),
         **SETTINGS,
+        "RestoreFrom": "",
         **changes,
     }
 

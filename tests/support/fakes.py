@@ -20,6 +20,7 @@ from etcd_resize.model import (
     Identity,
     Member,
     MemberRecord,
+    Restoration,
     User,
     bootstrap_cluster_id,
     bootstrap_member_id,
@@ -102,6 +103,8 @@ class FakeBucket:
     signed_with: str = ""
     signatures: Iterator[int] = field(default_factory=count)
     vault: FakeVault = field(default_factory=FakeVault)
+    archived: dict[str, str] = field(default_factory=dict)
+    """The sha256 of snapshots that can be restored, by where they are."""
 
     def member(self, identity: Identity) -> MemberRecord | None:
         self._answer()
@@ -142,6 +145,12 @@ class FakeBucket:
         assert size, "an empty snapshot"
         self.snapshots.append(f"{cluster}/{name}")
         return self.snapshots[-1]
+
+    def restorable(self, uri: str) -> Restoration:
+        self._answer()
+        if uri not in self.archived:
+            raise Refused(f"cannot read {uri}, is it there? NoSuchKey")
+        return Restoration(f"https://archive/{uri}?signed", self.archived[uri])
 
     def newest(self, cluster: str) -> float | None:
         self._answer()
@@ -336,6 +345,10 @@ class FakeGateway:
             raise Retryable("not leader")
         self.cluster.leader = target.id
         self.cluster.history.append(f"lead {target.name}")
+
+    def revision(self, member: Member) -> int:
+        del member
+        return 7
 
     def snapshot(self, source: Member) -> Iterator[bytes]:
         self.cluster.history.append(f"snapshot {source.name}")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -20,6 +21,7 @@ from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model import Member, User
 
+SNAPSHOT = bytes(512) + hashlib.sha256(bytes(512)).digest()
 ROOT = User("root", "s3cret words")
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 SERVING = wire.StatusResponse(leader=7, version="3.5.30")
@@ -68,7 +70,7 @@ class Server:
             status.CopyFrom(SERVING)
             status.isLearner = self.learner
             return bytes(status.SerializeToString())
-        return etcdrpc.SnapshotResponse(blob=b"data").SerializeToString() if name == "Snapshot" else b""
+        return etcdrpc.SnapshotResponse(blob=SNAPSHOT).SerializeToString() if name == "Snapshot" else b""
 
     def _authenticate(self, request: Any, context: grpc.ServicerContext) -> bytes:
         if not self.enabled:
@@ -123,7 +125,7 @@ def test_one_token_goes_along_with_every_call_over_plaintext(server: Server, con
     gateway.promote(member)
     gateway.remove(member)
     gateway.move_leader(member, member)
-    assert list(gateway.snapshot(member)) == [b"data"]
+    assert list(gateway.snapshot(member)) == [SNAPSHOT]
     after = server.seen[server.methods().index("Authenticate") + 1 :]
     assert {name for name, _ in after} == {
         "Range", "MemberList", "MemberAdd", "MemberPromote", "MemberRemove", "MoveLeader", "Snapshot"

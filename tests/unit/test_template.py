@@ -173,6 +173,31 @@ def test_the_bucket_is_encrypted_versioned_private_and_stays() -> None:
     assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
 
 
+def test_a_snapshot_ends_with_its_retention_but_the_last_one_stays() -> None:
+    rules = TEMPLATE["Resources"]["Snapshots"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    expiring = [rule for rule in rules if "ExpirationInDays" in rule]
+    (rule,) = [one for one in expiring if "snapshots" in one["Prefix"]["Fn::Sub"]]
+    assert rule["Prefix"] == {
+        "Fn::Sub": "${ClusterName}/snapshots/2"
+    }  # the last one's name begins with "last"
+    assert rule["ExpirationInDays"] == {"Ref": "SnapshotRetentionDays"}
+    assert rule["NoncurrentVersionExpiration"]
+
+
+@pytest.mark.parametrize("rate", ["", "off", "rate(5 minutes)", "rate(1 day)", "cron(0 3 * * ? *)"])
+def test_a_schedule_of_eventbridge_is_taken(rate: str) -> None:
+    assert re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+@pytest.mark.parametrize("rate", ["hourly", "rate(0 hours)", "rate(1 hour) ", "cron()"])
+def test_another_schedule_is_refused_before_the_stack(rate: str) -> None:
+    assert not re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+def test_the_maintenance_goes_before_the_cluster_it_maintains() -> None:
+    assert "Cluster" in depends_on(TEMPLATE, "ClusterMaintenance")
+
+
 def roles() -> dict[str, Any]:
     """Every role of both templates, by name."""
     resources = {**TEMPLATE["Resources"], **MEMBER_TEMPLATE["Resources"]}

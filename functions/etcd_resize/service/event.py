@@ -16,6 +16,7 @@ from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
     REVOKED_KEY,
     AddLearner,
+    ClusterRecord,
     ClusterView,
     Credentials,
     Ghost,
@@ -62,6 +63,34 @@ class Outside:
     vault: Vault
 
 
+def cluster_of(gateway: Gateway, known: ClusterRecord | None, cluster: str) -> Callable[[], ClusterView]:
+    """A look at the cluster; it raises Refused if that is not the one that the journal knows under the name."""
+
+    def look() -> ClusterView:
+        view = gateway.view()
+        if known and known.cluster_id != view.cluster_id:
+            raise Refused(
+                f"the endpoints belong to the cluster {hex_id(view.cluster_id)}, but {cluster} is"
+                f" {hex_id(known.cluster_id)} by the journal: give the endpoints of that one"
+            )
+        return view
+
+    return look
+
+
+def take_snapshot(outside: Outside, gateway: Gateway, cluster: str, source: Member, mark: str = "") -> str:
+    """Copy the data of ``source`` into the bucket; where it is then.
+
+    Its name tells the time, the revision that it has at the least, and the member. A ``mark`` before that keeps it
+    from the bucket's lifecycle, whose prefix is the first digit of the time.
+    """
+    taken = datetime.fromtimestamp(outside.clock.time(), UTC)
+    name = f"{mark}{taken:%Y%m%dT%H%M%SZ}-r{gateway.revision(source)}-{source.name}"
+    where = outside.snapshots.store(cluster, name, gateway.snapshot(source))
+    logger.info("snapshot from %s: %s", source.label, where)
+    return where
+
+
 class Event:
     """One event being handled. ``budget``: seconds it may take, the request's own timeout included."""
 
@@ -83,17 +112,7 @@ class Event:
         gateway = self.outside.connect(
             endpoints, trusted.credentials() if trusted else None, properties.user if properties else None
         )
-        known = self.journal.cluster(cluster)
-
-        def look() -> ClusterView:
-            view = gateway.view()
-            if known and known.cluster_id != view.cluster_id:
-                raise Refused(
-                    f"the endpoints belong to the cluster {hex_id(view.cluster_id)}, but {cluster} is"
-                    f" {hex_id(known.cluster_id)} by the journal: give the endpoints of that one"
-                )
-            return view
-
+        look = cluster_of(gateway, self.journal.cluster(cluster), cluster)
         try:
             yield Pursuit(look, self._hands(gateway, cluster), self.clock, self.deadline)
         finally:
@@ -118,11 +137,7 @@ class Event:
             gateway.move_leader(step.leader, step.target)
 
         def snapshot(step: Snapshot) -> None:
-            taken = datetime.fromtimestamp(self.clock.time(), UTC)
-            identity = self.request.previous_identity
-            name = f"{taken:%Y%m%dT%H%M%SZ}-{identity.name if identity else 'cluster'}"
-            where = self.outside.snapshots.store(cluster, name, gateway.snapshot(step.source))
-            logger.info("snapshot from %s: %s", step.source.label, where)
+            take_snapshot(self.outside, gateway, cluster, step.source, "last-" if step.last else "")
 
         def protect(step: Protect) -> None:
             self.outside.machines.protect(step.instance)

@@ -24,6 +24,7 @@ from etcd_resize.model import (
     MemberSpec,
     Plan,
     Remove,
+    Restoration,
     bootstrap_cluster_id,
     bootstrap_member_id,
     hex_id,
@@ -46,10 +47,16 @@ class MemberEvent(Event):
         self._urls: dict[bytes, str] = {}
         """Of documents that are too large for the answer, and are kept in the bucket."""
         self._bundle: Bundle | None = None
+        self._restoration: Restoration | None = None
         self._serial, self._expires = "", 0.0
 
     def create(self, wanted: MemberProperties) -> Answer:
         """Join through the endpoints, or bootstrap if there are none."""
+        if wanted.restore_from and wanted.endpoints:
+            raise Refused(
+                f"RestoreFrom is for a new cluster, and {wanted.identity.name} joins one that is there: leave"
+                " ExistingEndpoints or RestoreFrom empty"
+            )
         return self._join(wanted, wanted.endpoints)
 
     def update(self, wanted: MemberProperties) -> Answer:
@@ -277,6 +284,8 @@ class MemberEvent(Event):
                 f"the cluster {identity.cluster} was bootstrapped before, and once more would be an empty one:"
                 " give ExistingEndpoints, or another ClusterName"
             )
+        if wanted.restore_from:  # refused before anything is made, if it is no sound snapshot
+            self._restoration = self.outside.snapshots.restorable(wanted.restore_from)
         if trusted := self.trusted(identity.cluster):
             trusted.establish()
         token = f"{identity.cluster}-{self.request.stack_id.rsplit('/', 1)[-1][:8]}"
@@ -343,6 +352,7 @@ class MemberEvent(Event):
             image=wanted.image,
             bundle=self._bundle,
             peers=trusted.peers() if trusted else "",
+            restoration=self._restoration,
         )
 
     def _answer(

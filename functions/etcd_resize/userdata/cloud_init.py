@@ -36,6 +36,7 @@ _DROP_IN = re.compile(r"/(?:etc|run|lib|usr/lib)/systemd/system/etcd2?\.service\
 """systemd reads them all in the order of their names; etcd2 is an alias in Debian's package."""
 INSTALLER_PATH = "/usr/local/sbin/install-etcd"
 BUNDLE_PROGRAM_PATH = "/usr/local/sbin/fetch-etcd-bundle"
+RESTORE_PROGRAM_PATH = "/usr/local/sbin/restore-etcd"
 REVOKED_PROGRAM_PATH = "/usr/local/sbin/take-etcd-revoked"
 REVOKED_UNIT = "etcd-revoked"
 REVOKED_SECONDS = 60
@@ -49,6 +50,8 @@ MERGE = "dict(recurse_list)+list(prepend)+str()"
 
 _ARCHITECTURE = "Environment=ETCD_UNSUPPORTED_ARCH=%a\n"
 """etcd 3.4 refuses to start on arm64 without this variable, Debian 12's too; systemd puts the architecture in."""
+_PATIENCE = "TimeoutStartSec=infinity\n"
+"""A snapshot of some gigabytes takes longer to fetch and restore than the 90 s that systemd gives to a start."""
 _UNIT = """\
 [Unit]
 Description=etcd
@@ -96,15 +99,24 @@ def fetching(url: str, sha256: str) -> bytes:
 
 
 def _document(spec: MemberSpec) -> dict[str, Any]:
-    bundle = spec.bundle
+    bundle, restoration = spec.bundle, spec.restoration
+    before: list[tuple[str, ...]] = []
+    if bundle:
+        before.append((BUNDLE_PROGRAM_PATH, bundle.url, bundle.sha256, BUNDLE_FOLDER, USER))
+    if restoration:
+        before.append((RESTORE_PROGRAM_PATH, restoration.url, restoration.sha256))
     settings = drop_in(
         spec.environment(),
         unset=NEVER,
-        before=[(BUNDLE_PROGRAM_PATH, bundle.url, bundle.sha256, BUNDLE_FOLDER, USER)] if bundle else (),
+        before=before,
         wanted=[f"{REVOKED_UNIT}.timer"] if bundle else (),
     )
+    if restoration:
+        settings += _PATIENCE
     files = [_file(DROP_IN_PATH, settings + _ARCHITECTURE), _file(PROFILE_PATH, profile(spec))]
     files += _for_tls(spec) if bundle else []
+    if restoration:
+        files.append(_file(RESTORE_PROGRAM_PATH, _program("restore_etcd.py"), "0755"))
     if not spec.release:
         return {"package_update": True, "packages": list(PACKAGES), "write_files": files}
     files += [_file(UNIT_PATH, _UNIT), _file(INSTALLER_PATH, _program("install_etcd.py"), "0755")]
