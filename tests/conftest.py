@@ -42,7 +42,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     class Together(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
             file, folder = nodeid.partition("::")[0], _folder(nodeid)
-            if folder == "stack":  # they take longest by far, so each half of them has a playground of its own
+            if folder == "stack":  # the longest by far: each half has a playground of its own
                 return f"{folder} {int(file > STACKS_MIDDLE)}"
             return folder if folder in TOGETHER else file
 
