@@ -11,7 +11,7 @@ PY  := .venv/bin/python
 SAM := .tools/sam/bin/sam
 SOURCES := functions playground tests scripts
 TEMPLATES := template.yaml member.yaml
-LOCKS := layers/requirements $(addprefix requirements/,bootstrap build dev sam cloud aws checks proto etcd runtime)
+LOCKS := layers/requirements layers/certificates $(addprefix requirements/,bootstrap build dev sam cloud aws checks proto etcd runtime)
 MACHINES := process
 ENVIRONMENTS := .venv/stamp .tools/sam/stamp .tools/cloud/stamp .tools/aws/stamp
 

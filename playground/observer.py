@@ -14,7 +14,8 @@ from typing import Literal
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model import ClusterView, Health, Member, is_tls
+from playground.papers import Papers, none
 
 PERIOD = 0.5
 """Seconds between two looks."""
@@ -61,11 +62,15 @@ def _shape(view: ClusterView) -> tuple[object, ...]:
 class Observer:
     """Looks at the cluster from a thread of its own, and keeps the latest view.
 
-    ``seeds`` gives client URLs to begin with, and again whenever no known member answers.
+    ``seeds`` gives client URLs to begin with, and again whenever no known member answers; ``papers`` what is shown to
+    those with TLS.
     """
 
-    def __init__(self, seeds: Callable[[], Iterable[str]], *, period: float = PERIOD) -> None:
+    def __init__(
+        self, seeds: Callable[[], Iterable[str]], papers: Papers = none, *, period: float = PERIOD
+    ) -> None:
         self._seeds = seeds
+        self._papers = papers
         self._period = period
         self._gateway: EtcdGateway | None = None
         self._looking = threading.Lock()
@@ -118,7 +123,8 @@ class Observer:
     def _connected(self) -> EtcdGateway:
         if self._gateway is None:
             known = [url for member in self.latest.members for url in member.client_urls]
-            self._gateway = EtcdGateway(tuple(dict.fromkeys((*known, *self._seeds()))))
+            urls = tuple(dict.fromkeys((*known, *self._seeds())))
+            self._gateway = EtcdGateway(urls, self._papers() if any(map(is_tls, urls)) else None)
         return self._gateway
 
     def _let_go(self) -> None:

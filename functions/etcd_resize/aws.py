@@ -28,6 +28,8 @@ _REGIONAL = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
 """Else a presigned URL names the global host, which a subnet with nothing but an endpoint for S3 does not reach."""
 URL_SECONDS = 3600
 """How long a machine may take to fetch its UserData: its promotion is waited for at most 840 s, and EC2 may be slow."""
+BUNDLE_URL_SECONDS = 1800
+"""How long a machine may take to fetch its key: twice what its promotion is waited for at the most."""
 _PART_BYTES = 8 * 1024 * 1024
 _OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _NOBODY = "i-00000000000000000"
@@ -67,6 +69,22 @@ class Snapshots(Protocol):
         """Keep the member's UserData; returns a URL from which whoever has it gets it, for URL_SECONDS."""
 
 
+class Vault(Protocol):
+    """Where keys and certificates are kept. Raises Refused when they cannot be."""
+
+    def read(self, cluster: str, name: str) -> bytes | None:
+        """What is kept of the cluster under that name, or None."""
+
+    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
+        """Keep it, encrypted. ``only_new``: what is there already stays."""
+
+    def lend(self, cluster: str, name: str) -> str:
+        """A URL from which whoever has it gets it, for BUNDLE_URL_SECONDS."""
+
+    def adopted(self, where: str) -> bytes | None:
+        """What the user has put at ``<bucket>/<key>``, or None."""
+
+
 class Machines(Protocol):
     """The one thing that is asked of EC2. Raises Refused with what to do when it cannot be had."""
 
@@ -84,12 +102,14 @@ class Bucket:
     """The journal and the snapshots, in one S3 bucket.
 
     ``<cluster>/cluster.json``, ``<cluster>/members/<name>@<address>.json``,
-    ``<cluster>/snapshots/<time>-<name>.db`` and ``<cluster>/userdata/<name>@<address>-<sha256>``.
+    ``<cluster>/snapshots/<time>-<name>.db`` and ``<cluster>/userdata/<name>@<address>-<sha256>``; with TLS also
+    ``<cluster>/pki/`` and ``<cluster>/client/``, of which ``service.trust`` tells.
     """
 
-    def __init__(self, name: str) -> None:
-        """``name`` of the bucket."""
+    def __init__(self, name: str, kms_key: str = "") -> None:
+        """``name`` of the bucket; ``kms_key`` encrypts the keys in it, else the bucket's own encryption does."""
         self._name = name
+        self._kms_key = kms_key
         self._etags: dict[str, str] = {}
         """Of what was read last, by key; empty if there was nothing."""
 
@@ -132,7 +152,7 @@ class Bucket:
         try:
             self._write(key, _stored(record), **condition)
         except Refused as refused:
-            if isinstance(refused.__cause__, ClientError) and _code(refused.__cause__) in _OVERTAKEN:
+            if _overtaken(refused):
                 return False
             raise
         return True
@@ -168,24 +188,57 @@ class Bucket:
         digest = hashlib.sha256(document).hexdigest()
         key = f"{identity.cluster}/userdata/{identity.name}@{identity.address}-{digest[:16]}"
 
-        def put() -> str:
-            self._s3.put_object(Bucket=self._name, Key=key, Body=document)
-            asked_for = {"Bucket": self._name, "Key": key}
-            url: str = self._s3.generate_presigned_url("get_object", asked_for, ExpiresIn=URL_SECONDS)
-            return url
+        self._asked(f"keep {key}", lambda: self._s3.put_object(Bucket=self._name, Key=key, Body=document))
+        return self._presigned(key, URL_SECONDS)
 
-        return self._asked(f"keep {key}", put)
+    def read(self, cluster: str, name: str) -> bytes | None:
+        """See ``Vault.read``."""
+        return self._get(f"{cluster}/{name}")
+
+    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
+        """See ``Vault.write``: encrypted with the key of the stack, which few may use."""
+        key = f"{cluster}/{name}"
+        settings = {"IfNoneMatch": "*"} if only_new else {}
+        if self._kms_key:
+            settings |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._kms_key}
+        try:
+            self._asked(
+                f"write {key}",
+                lambda: self._s3.put_object(Bucket=self._name, Key=key, Body=document, **settings),
+            )
+        except Refused as refused:
+            if not (only_new and _overtaken(refused)):
+                raise
+
+    def lend(self, cluster: str, name: str) -> str:
+        """See ``Vault.lend``."""
+        return self._presigned(f"{cluster}/{name}", BUNDLE_URL_SECONDS)
+
+    def adopted(self, where: str) -> bytes | None:
+        """See ``Vault.adopted``."""
+        bucket, _, key = where.partition("/")
+        return Bucket(bucket)._get(key)  # noqa: SLF001 - its own kind
+
+    def _presigned(self, key: str, seconds: int) -> str:
+        asked_for = {"Bucket": self._name, "Key": key}
+        return self._asked(
+            f"sign a URL of {key}",
+            lambda: str(self._s3.generate_presigned_url("get_object", asked_for, ExpiresIn=seconds)),
+        )
 
     def _read(self, key: str) -> dict[str, Any] | None:
-        def get() -> dict[str, Any] | None:
+        found = self._get(key)
+        return json.loads(found) if found is not None else None
+
+    def _get(self, key: str) -> bytes | None:
+        def get() -> bytes | None:
             try:
                 found = self._s3.get_object(Bucket=self._name, Key=key)
             except self._s3.exceptions.NoSuchKey:
                 self._etags[key] = ""
                 return None
             self._etags[key] = found["ETag"]
-            stored: dict[str, Any] = json.loads(found["Body"].read())
-            return stored
+            return bytes(found["Body"].read())
 
         return self._asked(f"read {key}", get)
 
@@ -265,6 +318,11 @@ class _Stream(io.RawIOBase):
         buffer[: len(taken)] = taken
         self._rest = self._rest[len(taken) :]
         return len(taken)
+
+
+def _overtaken(refused: Refused) -> bool:
+    """Whether a conditional write came too late."""
+    return isinstance(refused.__cause__, ClientError) and _code(refused.__cause__) in _OVERTAKEN
 
 
 def _unreachable(problem: BotoCoreError) -> Refused:

@@ -18,7 +18,7 @@ from etcd3 import etcdrpc
 
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import ClusterView, Health, Member, hex_id
+from etcd_resize.model import ClusterView, Credentials, Health, Member, hex_id, is_tls
 
 PROBE_SECONDS = 1.5
 """How long one member may take to answer when it is looked at. An election takes about one second."""
@@ -83,9 +83,13 @@ class _Probe:
 class EtcdGateway:
     """The real thing: one etcd3 client for each endpoint, asked side by side."""
 
-    def __init__(self, endpoints: Sequence[str]) -> None:
-        """``endpoints``: client URLs of members that are known; the others are found through them."""
+    def __init__(self, endpoints: Sequence[str], credentials: Credentials | None = None) -> None:
+        """``endpoints``: client URLs of members that are known; the others are found through them.
+
+        ``credentials``: what is shown to those that speak TLS.
+        """
         self._given = tuple(endpoints)
+        self._credentials = credentials
         self._found: tuple[str, ...] = ()
         self._clients: dict[str, etcd3.Etcd3Client] = {}
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="etcd-probe")
@@ -241,10 +245,7 @@ class EtcdGateway:
 
     def _client(self, url: str) -> etcd3.Etcd3Client:
         if url not in self._clients:
-            parts = urlsplit(url)
-            self._clients[url] = etcd3.client(
-                host=parts.hostname, port=parts.port, timeout=PROBE_SECONDS, grpc_options=_CHANNEL_OPTIONS
-            )
+            self._clients[url] = client(url, self._credentials, _CHANNEL_OPTIONS, PROBE_SECONDS)
         return self._clients[url]
 
     @staticmethod
@@ -258,6 +259,36 @@ class EtcdGateway:
             response_deserializer=response.FromString,
         )
         return call(request, timeout=timeout)
+
+
+class _Client(etcd3.Etcd3Client):  # type: ignore[misc] # etcd3 has no types
+    """A client that is given texts in PEM where etcd3 reads files."""
+
+    def _get_secure_creds(self, ca_cert: str, cert_key: str, cert_cert: str) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(ca_cert.encode(), cert_key.encode(), cert_cert.encode())
+
+
+def client(
+    url: str,
+    credentials: Credentials | None,
+    options: Sequence[tuple[str, int]] = (),
+    timeout: float | None = None,
+) -> etcd3.Etcd3Client:
+    """A client of the one member at ``url``. The name in it is checked against the member's certificate.
+
+    ``options`` of the gRPC channel; ``timeout`` of every call, in seconds. Raises Refused for TLS without credentials.
+    """
+    parts = urlsplit(url)
+    texts = {}
+    if is_tls(url):
+        if credentials is None:
+            raise Refused(f"{url} speaks TLS, and there are no credentials for it: set Tls=on")
+        texts = {
+            "ca_cert": credentials.authority,
+            "cert_key": credentials.key,
+            "cert_cert": credentials.certificate,
+        }
+    return _Client(host=parts.hostname, port=parts.port, timeout=timeout, grpc_options=options, **texts)
 
 
 # --- from what was answered to a view ----------------------------------------------------------------

@@ -51,6 +51,7 @@ def handle(event: dict[str, Any], context: Any) -> str:
     try:
         request = parse(event)
         helper.PhysicalResourceId = request.physical_id
+        helper.NoEcho = request.secret
         logger.info("%s %s %s", request.action, request.resource, request.physical_id)
         budget = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
         helper.Data.update(service.handle(outside(), request, budget))
@@ -65,7 +66,12 @@ def handle(event: dict[str, Any], context: Any) -> str:
 
 def outside() -> service.Outside:
     """The real outside: etcd, the bucket that the environment names, EC2, and time."""
-    bucket = Bucket(os.environ["BUCKET"])
+    bucket = Bucket(os.environ["BUCKET"], os.environ.get("KMS_KEY", ""))
     return service.Outside(
-        connect=EtcdGateway, journal=bucket, snapshots=bucket, machines=Ec2Machines(), clock=time
+        connect=EtcdGateway,
+        journal=bucket,
+        snapshots=bucket,
+        machines=Ec2Machines(),
+        clock=time,
+        vault=bucket,
     )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity, Release
+from etcd_resize.model import Identity, Release, is_tls
 from etcd_resize.userdata import RENDERERS
 
 MEMBER = "Custom::EtcdMember"
@@ -43,6 +43,17 @@ Parser: TypeAlias = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
+class Trust:
+    """With TLS, whose authority signs, and the how manieth set of certificates it is.
+
+    ``adopted``: where the authority of a cluster lies that was there before, ``<bucket>/<key>``; empty for our own.
+    """
+
+    generation: int
+    adopted: str
+
+
+@dataclass(frozen=True)
 class MemberProperties:
     """``Custom::EtcdMember``: who joins, through whom, and what its machine is frozen to.
 
@@ -51,9 +62,11 @@ class MemberProperties:
     ``base``: the user's own UserData, unpacked; empty if there is none. ``release`` and ``image``: where etcd
     comes from, if not from the distribution.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
+    ``trust``: None without TLS.
     """
 
     identity: Identity
+    trust: Trust | None
     endpoints: tuple[str, ...]
     bootstrapped: bool
     dialect: str
@@ -70,6 +83,7 @@ class VoterProperties:
     """``Custom::EtcdVoter``: the member to promote, its machine, and how long to watch it (seconds)."""
 
     identity: Identity
+    trust: Trust | None
     endpoints: tuple[str, ...]
     bootstrapped: bool
     member_id: int
@@ -84,6 +98,7 @@ class ClusterProperties:
     """``Custom::EtcdCluster``: the size asked for, and the client URLs of those who are to stay."""
 
     cluster: str
+    trust: Trust | None
     size: int
     endpoints: tuple[str, ...]
     bootstrapped: bool
@@ -123,9 +138,15 @@ class Request:
         return str(self.properties.identity)
 
     @property
+    def secret(self) -> bool:
+        """Whether the answer carries what opens a door: the URL of a member's key."""
+        return isinstance(self.properties, MemberProperties) and self.properties.trust is not None
+
+    @property
     def previous_identity(self) -> Identity | None:
         """The member that this resource stood for until now."""
-        return Identity.parse(self.previous_physical_id)
+        before = self.old or self.properties
+        return Identity.parse(self.previous_physical_id, tls=bool(before and before.trust))
 
 
 def answerable(event: object) -> dict[str, Any]:
@@ -193,9 +214,29 @@ def _properties(resource: str, raw: object) -> Properties:
                 values[name] = parser(given[name])
             except ValueError as problem:
                 problems.append(f"{name} {_clip(given[name])} {problem}")
+    problems += _wrong_together(values)
     if problems:
         raise InvalidRequest(f"{resource}: {'; '.join(problems)}")
     return build(values)
+
+
+def _wrong_together(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with properties that are each right by themselves; those that are not there are not judged."""
+    tls, endpoints = values.get("Tls"), values.get("Endpoints")
+    if tls is None or endpoints is None:
+        return []
+    problems = []
+    if unfit := [url for url in endpoints if is_tls(url) != tls]:
+        is_on, cure = ("on", "set Tls=off for a cluster without TLS") if tls else ("off", "set Tls=on")
+        problems.append(f"Endpoints has {_clip(unfit[0])} while Tls is {is_on}: {cure}")
+    if adopted := values.get("ExistingTlsBucketKey"):
+        if not tls:
+            problems.append(f"ExistingTlsBucketKey {_clip(adopted)} is given while Tls is off")
+        elif values.get("Bootstrapped"):
+            problems.append(
+                f"ExistingTlsBucketKey {_clip(adopted)} is for ExistingEndpoints: a new cluster has a new authority"
+            )
+    return problems
 
 
 def _with_suggestion(name: str, fields: Mapping[str, Parser]) -> str:
@@ -241,6 +282,12 @@ def _boolean(value: Any) -> bool:
     return bool(value == "true")
 
 
+def _on_or_off(value: Any) -> bool:
+    if value not in ("on", "off"):
+        raise ValueError("is neither on nor off")
+    return bool(value == "on")
+
+
 def _address(value: Any) -> str:
     try:
         return str(ipaddress.IPv4Address(value))
@@ -274,9 +321,9 @@ def _some_client_urls(value: Any) -> tuple[str, ...]:
 
 
 def _check_client_url(url: str) -> None:
-    form = re.fullmatch(r"http://[A-Za-z0-9.-]{1,253}:([0-9]{1,5})", url)
+    form = re.fullmatch(r"https?://[A-Za-z0-9.-]{1,253}:([0-9]{1,5})", url)
     if not form or not 0 < int(form[1]) <= LARGEST_PORT:
-        raise ValueError("is not of the form http://host:2379,http://host:2379")
+        raise ValueError("is not of the form https://host:2379,https://host:2379")
 
 
 def _member_id(value: Any) -> int:
@@ -314,7 +361,19 @@ _CLUSTER_NAME = _matching(r"[A-Za-z][A-Za-z0-9-]{0,31}", "a letter and up to 31 
 _MEMBER_NAME = _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "up to 63 letters, digits, hyphens")
 _TIMEOUT = _whole_number(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)
 
-_IDENTITY: dict[str, Parser] = {"ClusterName": _CLUSTER_NAME, "Name": _MEMBER_NAME, "Address": _address}
+_TRUST: dict[str, Parser] = {
+    "Tls": _on_or_off,
+    "TlsGeneration": _whole_number(1, 9999),
+    "ExistingTlsBucketKey": _matching(
+        r"([A-Za-z0-9!_.*'()/-]{1,256})?", "the key of an object in the bucket"
+    ),
+}
+_IDENTITY: dict[str, Parser] = {
+    "ClusterName": _CLUSTER_NAME,
+    "Name": _MEMBER_NAME,
+    "Address": _address,
+    **_TRUST,
+}
 _MACHINE: dict[str, Parser] = {
     "ImageId": _matching(r"ami-[0-9a-f]{8,17}", "an image ID like ami-0123456789abcdef0"),
     "InstanceType": _matching(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type like t4g.small"),
@@ -323,12 +382,17 @@ _MACHINE: dict[str, Parser] = {
 
 
 def _identity(values: Mapping[str, Any]) -> Identity:
-    return Identity(values["ClusterName"], values["Name"], values["Address"])
+    return Identity(values["ClusterName"], values["Name"], values["Address"], values["Tls"])
+
+
+def _trust(values: Mapping[str, Any]) -> Trust | None:
+    return Trust(values["TlsGeneration"], values["ExistingTlsBucketKey"]) if values["Tls"] else None
 
 
 def _member(values: Mapping[str, Any]) -> MemberProperties:
     return MemberProperties(
         identity=_identity(values),
+        trust=_trust(values),
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         dialect=values["Dialect"],
@@ -344,6 +408,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
 def _voter(values: Mapping[str, Any]) -> VoterProperties:
     return VoterProperties(
         identity=_identity(values),
+        trust=_trust(values),
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         member_id=values["MemberId"],
@@ -357,6 +422,7 @@ def _voter(values: Mapping[str, Any]) -> VoterProperties:
 def _cluster(values: Mapping[str, Any]) -> ClusterProperties:
     return ClusterProperties(
         cluster=values["ClusterName"],
+        trust=_trust(values),
         size=values["ClusterSize"],
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
@@ -398,6 +464,7 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
     CLUSTER: (
         {
             "ClusterName": _CLUSTER_NAME,
+            **_TRUST,
             "ClusterSize": _whole_number(SMALLEST_CLUSTER, LARGEST_CLUSTER),
             "Endpoints": _some_client_urls,
             "Bootstrapped": _boolean,

@@ -20,6 +20,7 @@ FILE_KEYS = {"path", "permissions", "owner", "content"}
 DROP_IN = re.compile(r"/etc/systemd/system/etcd\.service\.d/[^/]+\.conf")
 ENVIRONMENT = ("Service", "Environment")
 UNSET = ("Service", "UnsetEnvironment")
+FIRST = ("Service", "ExecStartPre")
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "arm64"}
 """What systemd puts in for %a, by what the kernel says; the only specifier that a process machine knows."""
 UNIT_SETTINGS = {
@@ -52,6 +53,8 @@ class Configuration:
     files: tuple[File, ...]
     environment: dict[str, str]
     """What etcd's unit gets, by name."""
+    before: tuple[tuple[str, ...], ...] = ()
+    """The commands that root runs before each start of etcd."""
 
 
 def read(data: bytes) -> Configuration:
@@ -68,10 +71,13 @@ def read(data: bytes) -> Configuration:
         raise InvalidUserData(f"packages lacks {SERVER_PACKAGE}: nothing starts etcd")
     files = tuple(_file(entry) for entry in document.get("write_files", []))
     environment: dict[str, str] = {}
+    before: list[tuple[str, ...]] = []
     for file in files:
         if DROP_IN.fullmatch(file.path):
-            environment |= _drop_in(file)
-    return Configuration(files, environment)
+            settings, commands = _drop_in(file)
+            environment |= settings
+            before += commands
+    return Configuration(files, environment, tuple(before))
 
 
 def _text(data: bytes) -> str:
@@ -91,9 +97,10 @@ def _file(entry: dict[str, Any]) -> File:
     return File(entry["path"], entry.get("content", ""), int(permissions, 8))
 
 
-def _drop_in(file: File) -> dict[str, str]:
-    """The Environment= lines of a systemd drop-in."""
+def _drop_in(file: File) -> tuple[dict[str, str], list[tuple[str, ...]]]:
+    """The Environment= lines of a systemd drop-in, and its ExecStartPre= ones."""
     environment: dict[str, str] = {}
+    before: list[tuple[str, ...]] = []
     unset: list[str] = []
     section = ""
     for line in file.content.splitlines():
@@ -108,19 +115,25 @@ def _drop_in(file: File) -> dict[str, str]:
             environment |= _assignments(file.path, value)
         elif (section, key) == UNSET:
             unset += value.split()
+        elif (section, key) == FIRST and value.startswith("+/"):
+            before.append(tuple(_words(file.path, value[1:].replace("$$", "$"))))
         elif (section, key) not in UNIT_SETTINGS:
             raise InvalidUserData(f"{file.path} has an unknown key: [{section}] {key}")
         elif UNIT_SETTINGS[section, key] != value:
             raise InvalidUserData(f"{file.path} has an unknown value: [{section}] {text}")
-    return {name: value for name, value in environment.items() if name not in unset}
+    return {name: value for name, value in environment.items() if name not in unset}, before
+
+
+def _words(path: str, value: str) -> list[str]:
+    """The words of a line, quoted as systemd.exec(5) has it."""
+    if re.search("%", re.sub("%[%a]", "", value)):
+        raise InvalidUserData(f"{path} has a specifier that a process machine does not expand: {value}")
+    return [re.sub("%([%a])", lambda found: _SPECIFIERS[found[1]], word) for word in shlex.split(value)]
 
 
 def _assignments(path: str, value: str) -> dict[str, str]:
-    """The assignments of one Environment= line, quoted as systemd.exec(5) has it."""
-    if re.search("%", re.sub("%[%a]", "", value)):
-        raise InvalidUserData(f"{path} has a specifier that a process machine does not expand: {value}")
-    words = [re.sub("%([%a])", lambda found: _SPECIFIERS[found[1]], word) for word in shlex.split(value)]
-    pairs = [word.partition("=") for word in words]
+    """The assignments of one Environment= line."""
+    pairs = [word.partition("=") for word in _words(path, value)]
     if any(not equals for _, equals, _ in pairs):
         raise InvalidUserData(f"{path} has a word that assigns nothing: {value}")
     return {name: text for name, _, text in pairs}

@@ -24,7 +24,10 @@ from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.artifact, pytest.mark.timeout(600)]  # the tree may have to be built first
 
-LAYERS = {"x86_64": "PackagesX8664", "aarch64": "PackagesArm64"}
+LAYERS = {
+    "x86_64": ("PackagesX8664", "CertificatesX8664"),
+    "aarch64": ("PackagesArm64", "CertificatesArm64"),
+}
 BUCKET = "artifact"
 
 

@@ -150,7 +150,7 @@ def run(
     def handle(port: int, seconds: float, wait: Callable[[], None] = lambda: None) -> FakeBucket:
         clock, bucket, machines = FakeClock(), FakeBucket(), FakeMachines()
         machines.check = wait  # type: ignore[method-assign]
-        outside = service.Outside(FakeCluster(clock).connect, bucket, bucket, machines, clock)
+        outside = service.Outside(FakeCluster(clock).connect, bucket, bucket, machines, clock, bucket.vault)
         monkeypatch.setattr(handler, "outside", lambda: outside)
         sent = event("Create", MEMBER, member_properties(WHO))
         sent["ResponseURL"] = f"https://{HOST}:{port}/some/answer?{SECRET}"

@@ -103,6 +103,8 @@ def as_fedora(machine: Container, spec: MemberSpec) -> str:
     (root / "etc/containers/storage.conf").write_text(STORAGE)
     (root / "etc/containers/containers.conf").write_text(SETTINGS)
     machine.start()
+    # until then systemd-tmpfiles clears what podman leaves in /var/tmp, also what it has just put there
+    machine.until("systemctl", "is-active", "sysinit.target")
     image = machine.run("sh", "-c", BUILD).strip()
     machine.stop()
     (root / "etc/machine-id").write_text("uninitialized\n")

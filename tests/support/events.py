@@ -9,6 +9,8 @@ from etcd_resize.model import Identity, client_url
 
 STACK = "arn:aws:cloudformation:eu-west-1:000000000000:stack/etcd-Member/4f2f7e10-0000-0000-0000-000000000000"
 IMAGE = "ami-0123456789abcdef0"
+WITHOUT_TLS = {"Tls": "off", "TlsGeneration": "1", "ExistingTlsBucketKey": ""}
+WITH_TLS = {**WITHOUT_TLS, "Tls": "on"}
 
 
 def instance_of(identity: Identity) -> str:
@@ -53,6 +55,7 @@ def cluster_properties(cluster: str, addresses: list[str], **changes: str) -> di
         "ClusterSize": str(len(addresses)),
         "Endpoints": ",".join(map(client_url, addresses)),
         "Bootstrapped": "true",
+        **WITHOUT_TLS,
         "TimeoutSeconds": "20",
         **changes,
     }
@@ -93,6 +96,7 @@ def _common(identity: Identity, endpoints: str) -> dict[str, str]:
         "Address": identity.address,
         "Endpoints": endpoints,
         "Bootstrapped": "true",
+        **WITHOUT_TLS,
         "ProtectMachine": "true",
         "TimeoutSeconds": "20",
     }

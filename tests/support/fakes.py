@@ -15,6 +15,7 @@ from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
     ClusterRecord,
     ClusterView,
+    Credentials,
     Health,
     Identity,
     Member,
@@ -52,6 +53,40 @@ class FakeClock:
 
 
 @dataclass
+class FakeVault:
+    """Keys and certificates, in memory. ``broken``: what S3 answers to everything."""
+
+    kept: dict[str, bytes] = field(default_factory=dict)
+    lent: dict[str, bytes] = field(default_factory=dict)
+    signed_with: str = ""
+    broken: str = ""
+
+    def read(self, cluster: str, name: str) -> bytes | None:
+        return self.adopted(f"{cluster}/{name}")
+
+    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
+        self._answer()
+        key = f"{cluster}/{name}"
+        if not (only_new and key in self.kept):
+            self.kept[key] = document
+
+    def lend(self, cluster: str, name: str) -> str:
+        self._answer()
+        key = f"{cluster}/{name}"
+        url = f"https://bucket/{key}?signed={self.signed_with}{len(self.lent)}"
+        self.lent[url] = self.kept[key]
+        return url
+
+    def adopted(self, key: str) -> bytes | None:
+        self._answer()
+        return self.kept.get(key)
+
+    def _answer(self) -> None:
+        if self.broken:
+            raise Refused(self.broken)
+
+
+@dataclass
 class FakeBucket:
     """The journal and the snapshots, in memory. ``broken``: what S3 answers to everything."""
 
@@ -63,6 +98,7 @@ class FakeBucket:
     documents: dict[str, bytes] = field(default_factory=dict)
     signed_with: str = ""
     signatures: Iterator[int] = field(default_factory=count)
+    vault: FakeVault = field(default_factory=FakeVault)
 
     def member(self, identity: Identity) -> MemberRecord | None:
         self._answer()
@@ -150,6 +186,7 @@ class FakeCluster:
     history: list[str] = field(default_factory=list)
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
+    shown: list[Credentials | None] = field(default_factory=list)
 
     @classmethod
     def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
@@ -163,8 +200,9 @@ class FakeCluster:
             cluster.started_at[member_id] = clock.now - 60
         return cluster
 
-    def connect(self, endpoints: Sequence[str]) -> Gateway:
+    def connect(self, endpoints: Sequence[str], credentials: Credentials | None = None) -> Gateway:
         """A gateway, as ``Outside.connect`` wants it."""
+        self.shown.append(credentials)
         return FakeGateway(self, tuple(endpoints))
 
     def boot(self, address: str, name: str) -> None:

@@ -122,7 +122,7 @@ def test_ten_thousand_bad_events_are_answered_and_change_nothing(
         etcd = FakeCluster.bootstrapped(clock, ["10.0.0.1", "10.0.0.2"])
         before = list(etcd.members)
         bucket, machines = FakeBucket(), FakeMachines()
-        outside = service.Outside(etcd.connect, bucket, bucket, machines, clock)
+        outside = service.Outside(etcd.connect, bucket, bucket, machines, clock, bucket.vault)
         monkeypatch.setattr(handler, "outside", lambda outside=outside: outside)
         sent = spoil(good(dice), dice)
         handler.handler(sent, Context())

@@ -163,7 +163,8 @@ class CloudFormation(RuleBasedStateMachine):
         members = {
             instance_of(self._identity(member.name, member.peer_urls[0])) for member in self.etcd.members
         }
-        assert self.ec2.protected <= members
+        # without a quorum nobody can say that a member is out, so its machine is kept until the quorum is back
+        assert self.ec2.protected <= members or not self.etcd.has_quorum
 
     def teardown(self) -> None:
         """Whatever happened: when all is well again, a few retries lead to the size that is wanted."""
@@ -250,6 +251,7 @@ class CloudFormation(RuleBasedStateMachine):
             self._mortal(self.bucket, "store"),
             self._mortal(self.ec2, "protect", "unprotect"),
             self.clock,
+            self.bucket.vault,
         )
         try:
             answer = service.handle(outside, parse(sent), budget=40)
@@ -316,13 +318,13 @@ class CloudFormation(RuleBasedStateMachine):
         """A step of ours must not take a quorum away that was there before it."""
         connect = self.etcd.connect
 
-        def watched(endpoints: Any) -> Any:
-            gateway = connect(endpoints)
+        def watched(endpoints: Any, credentials: Any) -> Any:
+            gateway = connect(endpoints, credentials)
             for name in ("add_learner", "promote", "remove"):
                 setattr(gateway, name, self._keeping_the_quorum(getattr(gateway, name)))
             return self._mortal(gateway, "add_learner", "promote", "remove", "move_leader")
 
-        self.etcd.connect = watched  # type: ignore[method-assign]
+        self.etcd.connect = watched  # type: ignore[method-assign, assignment]
 
     def _mortal(self, hand: Any, *changes: str) -> Any:
         """The same, but that the function may be killed right before or right after one of its changes."""

@@ -53,12 +53,12 @@ def test_a_size_outside_one_to_seven_is_refused(size: str) -> None:
 
 @pytest.mark.parametrize(
     "endpoints",
-    ["10.0.0.1:2379", "https://10.0.0.1:2379", "http://10.0.0.1", "http://a@10.0.0.1:2379", "http://10.0.0.1:2379/x",
+    ["10.0.0.1:2379", "ftp://10.0.0.1:2379", "http://10.0.0.1", "http://a@10.0.0.1:2379", "http://10.0.0.1:2379/x",
      "http://10.0.0.1:99999", "http://[::1"],
 )  # fmt: skip
 def test_an_endpoint_of_another_form_is_refused(endpoints: str) -> None:
     said = refused(MEMBER, member_properties(WHO, endpoints))
-    assert said.endswith("is not of the form http://host:2379,http://host:2379")
+    assert said.endswith("is not of the form https://host:2379,https://host:2379")
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ class World:
         self.newcomer = Identity("etcd", "etcd-9", "10.0.0.9")
 
     def send(self, sent: dict[str, Any], budget: float = 60) -> dict[str, str]:
-        outside = service.Outside(self.etcd.connect, self.bucket, self.bucket, self.machines, self.clock)
+        bucket = self.bucket
+        outside = service.Outside(self.etcd.connect, bucket, bucket, self.machines, self.clock, bucket.vault)
         return service.handle(outside, parse(sent), budget)
 
     def member(

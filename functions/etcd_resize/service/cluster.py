@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from urllib.parse import urlsplit
 
 from etcd_resize import answer, planning
 from etcd_resize.errors import GaveUp
@@ -23,6 +22,7 @@ from etcd_resize.model import (
     MemberRecord,
     Plan,
     child_of,
+    host_of,
     peer_url_of,
 )
 from etcd_resize.planning import Progress
@@ -83,7 +83,7 @@ class ClusterEvent(Event):
         if not view.has_quorum:
             return
         for identity, record in self._kept:
-            if view.at(identity.peer_url) is None and identity.client_url not in wanted.endpoints:
+            if view.at(identity.peer_url) is None and identity.address not in map(host_of, wanted.endpoints):
                 yield Ghost(identity, record.member_id, record.instance)
 
     @cached_property
@@ -106,8 +106,7 @@ class ClusterEvent(Event):
         """
         if shrink.size > wanted.size:
             return False
-        hosts = [urlsplit(url).hostname or "" for url in wanted.endpoints]
-        recorded = [self.journal.recorded(wanted.cluster, host) for host in hosts]
+        recorded = [self.journal.recorded(wanted.cluster, host_of(url)) for url in wanted.endpoints]
         return all(not found or any(record.state != "left" for _, record in found) for found in recorded)
 
     def _accept(

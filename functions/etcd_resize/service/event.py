@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
-from etcd_resize.aws import Journal, Machines, Snapshots
+from etcd_resize.aws import Journal, Machines, Snapshots, Vault
 from etcd_resize.errors import GaveUp, Refused
 from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
     AddLearner,
     ClusterView,
+    Credentials,
     Ghost,
     Identity,
     Member,
@@ -28,10 +28,12 @@ from etcd_resize.model import (
     Snapshot,
     Unprotect,
     hex_id,
+    host_of,
 )
 from etcd_resize.planning import Progress
 from etcd_resize.request import Request
 from etcd_resize.service.pursuit import Clock, Hand, Planner, Pursuit
+from etcd_resize.service.trust import Trusted
 
 GOODBYE_SECONDS = 5.0
 """How long the deletion of a whole stack waits for a cluster that does not answer."""
@@ -43,13 +45,14 @@ Answer: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Outside:
-    """Everything that is not a value. ``connect`` takes client URLs."""
+    """Everything that is not a value. ``connect`` takes client URLs, and what is shown to those with TLS."""
 
-    connect: Callable[[Sequence[str]], Gateway]
+    connect: Callable[[Sequence[str], Credentials | None], Gateway]
     journal: Journal
     snapshots: Snapshots
     machines: Machines
     clock: Clock
+    vault: Vault
 
 
 class Event:
@@ -69,7 +72,8 @@ class Event:
     @contextmanager
     def pursuing(self, cluster: str, endpoints: Sequence[str]) -> Iterator[Pursuit]:
         """A pursuit on the cluster behind ``endpoints``, which must be the one that the journal knows."""
-        gateway = self.outside.connect(endpoints)
+        trusted = self.trusted(cluster)
+        gateway = self.outside.connect(endpoints, trusted.credentials() if trusted else None)
         known = self.journal.cluster(cluster)
 
         def look() -> ClusterView:
@@ -85,6 +89,11 @@ class Event:
             yield Pursuit(look, self._hands(gateway, cluster), self.clock, self.deadline)
         finally:
             gateway.close()
+
+    def trusted(self, cluster: str) -> Trusted | None:
+        """The certificates of the cluster; None without TLS."""
+        trust = self.request.properties.trust if self.request.properties else None
+        return Trusted(self.outside.vault, self.clock, cluster, trust) if trust else None
 
     def _hands(self, gateway: Gateway, cluster: str) -> Mapping[type, Hand]:
         def add(step: AddLearner) -> None:
@@ -160,7 +169,7 @@ class Event:
     def _recorded_at(self, cluster: str, member: Member) -> list[tuple[Identity, MemberRecord]]:
         """What the journal says of the member's address; asked once an event, not at every look."""
         if member.id not in self._recorded:
-            hosts = [urlsplit(url).hostname or "" for url in member.peer_urls]
+            hosts = [host_of(url) for url in member.peer_urls]
             self._recorded[member.id] = [
                 found
                 for host in hosts

@@ -13,6 +13,7 @@ from etcd_resize import answer, planning, userdata
 from etcd_resize.errors import InvalidRequest, Refused, Retryable
 from etcd_resize.model import (
     AddLearner,
+    Bundle,
     ClusterRecord,
     ClusterView,
     Ghost,
@@ -40,6 +41,8 @@ class MemberEvent(Event):
         super().__init__(outside, request, budget)
         self._urls: dict[bytes, str] = {}
         """Of documents that are too large for the answer, and are kept in the bucket."""
+        self._bundle: Bundle | None = None
+        self._serial, self._expires = "", 0.0
 
     def create(self, wanted: MemberProperties) -> Answer:
         """Join through the endpoints, or bootstrap if there are none."""
@@ -103,7 +106,13 @@ class MemberEvent(Event):
                 f"the journal has no answer for {identity}, so its UserData cannot be given again:"
                 " restore an older version of its object in the bucket"
             )
-        return dict(record.answer)
+        answered = dict(record.answer)
+        if answered.get("ClientURL") != identity.client_url:
+            raise Refused(
+                f"Tls cannot be changed under a cluster that is there: {identity.name} serves"
+                f" {answered.get('ClientURL')}; set it back, and make a new cluster"
+            )
+        return answered
 
     # --- joining ---
 
@@ -201,6 +210,8 @@ class MemberEvent(Event):
                 f"the cluster {identity.cluster} was bootstrapped before, and once more would be an empty one:"
                 " give ExistingEndpoints, or another ClusterName"
             )
+        if trusted := self.trusted(identity.cluster):
+            trusted.establish()
         token = f"{identity.cluster}-{self.request.stack_id.rsplit('/', 1)[-1][:8]}"
         member_id = bootstrap_member_id(identity.peer_url, token)
         spec = self._spec(wanted, ((identity.name, identity.peer_url),), "new", token)
@@ -218,7 +229,9 @@ class MemberEvent(Event):
             record = self.journal.member(wanted.identity)
             if record and self._mine(record) and record.answer and record.member_id == member_id:
                 return dict(record.answer)
-            if self.journal.replace_member(wanted.identity, self.record("added", member_id, answered)):
+            added = self.record("added", member_id, answered)
+            added = replace(added, serial=self._serial, expires=self._expires)
+            if self.journal.replace_member(wanted.identity, added):
                 return answered
 
     # --- the answer ---
@@ -239,8 +252,21 @@ class MemberEvent(Event):
     def _spec(
         self, wanted: MemberProperties, initial_cluster: tuple[tuple[str, str], ...], state: str, token: str
     ) -> MemberSpec:
+        trusted = self.trusted(wanted.identity.cluster)
+        if (
+            trusted and self._bundle is None
+        ):  # asked for once an event, as a URL is: another one is another answer
+            self._bundle, signed = trusted.bundle(wanted.identity)
+            self._serial, self._expires = signed.serial, signed.expires
         return MemberSpec(
-            wanted.identity, initial_cluster, state, token, release=wanted.release, image=wanted.image
+            wanted.identity,
+            initial_cluster,
+            state,
+            token,
+            release=wanted.release,
+            image=wanted.image,
+            bundle=self._bundle,
+            peers=trusted.peers() if trusted else "",
         )
 
     def _answer(self, wanted: MemberProperties, spec: MemberSpec, member_id: int) -> Answer:

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import MemberSpec
+from etcd_resize.model import BUNDLE_FOLDER, MemberSpec
 from etcd_resize.userdata import documents, mime
 from etcd_resize.userdata.etcdctl import PROFILE_PATH, profile
 from etcd_resize.userdata.systemd import NEVER, drop_in
@@ -34,6 +34,7 @@ DEFAULTS_PATH = "/etc/default/etcd"
 _DROP_IN = re.compile(r"/(?:etc|run|lib|usr/lib)/systemd/system/etcd2?\.service\.d/[^/]+\.conf")
 """systemd reads them all in the order of their names; etcd2 is an alias in Debian's package."""
 INSTALLER_PATH = "/usr/local/sbin/install-etcd"
+BUNDLE_PROGRAM_PATH = "/usr/local/sbin/fetch-etcd-bundle"
 PACKAGES = ("etcd-server", "etcd-client")
 
 MERGE = "dict(recurse_list)+list(prepend)+str()"
@@ -88,10 +89,15 @@ def fetching(url: str, sha256: str) -> bytes:
 
 
 def _document(spec: MemberSpec) -> dict[str, Any]:
-    files = [
-        _file(DROP_IN_PATH, drop_in(spec.environment(), unset=NEVER) + _ARCHITECTURE),
-        _file(PROFILE_PATH, profile(spec)),
-    ]
+    fetching = []
+    if spec.bundle:
+        fetching = [
+            (BUNDLE_PROGRAM_PATH, spec.bundle.url, spec.bundle.sha256, BUNDLE_FOLDER, "etcd"),
+        ]
+    settings = drop_in(spec.environment(), unset=NEVER, before=fetching)
+    files = [_file(DROP_IN_PATH, settings + _ARCHITECTURE), _file(PROFILE_PATH, profile(spec))]
+    if spec.bundle:
+        files.append(_file(BUNDLE_PROGRAM_PATH, _program("fetch_bundle"), "0755"))
     if not spec.release:
         return {"package_update": True, "packages": list(PACKAGES), "write_files": files}
     files += [_file(UNIT_PATH, _UNIT), _file(INSTALLER_PATH, _program("install_etcd"), "0755")]
