@@ -74,6 +74,7 @@ lock: $(INSTALLER) ## choose package versions anew, and write them with their ha
 	@for name in $(LOCKS); do \
 		echo "lock: $$name.txt"; \
 		$(INSTALLER) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+			$$(test $$name != layers/requirements || echo --no-emit-package jmespath) \
 			--custom-compile-command 'make lock' $$name.in --output-file $$name.txt || exit 1; \
 	done
 

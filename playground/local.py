@@ -454,6 +454,18 @@ class Playground:
         described = self._describe(stack) or {}
         return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
 
+    def invoke(self, stack: str, function: str, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What the stack's function, by its logical ID, answers to an event. Raises PlaygroundError if it fails."""
+        resources = self.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
+        named = [one["PhysicalResourceId"] for one in resources if one["LogicalResourceId"] == function]
+        if not named:
+            raise PlaygroundError(f"The stack {stack} has no function {function}.")
+        result = self.client("lambda").invoke(FunctionName=named[0], Payload=json.dumps(event or {}))
+        answer = json.loads(result["Payload"].read())
+        if "FunctionError" in result:
+            raise PlaygroundError(f"{function} failed: {answer.get('errorMessage', answer)}")
+        return dict(answer)
+
     def reason(self, stack: str) -> str:
         """Why the last operation on a stack failed: the sentence of the first resource, through nested stacks."""
         return self._reason(stack, "CREATE|UPDATE|DELETE")

@@ -65,6 +65,9 @@ class Snapshots(Protocol):
     def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
         """Keep the bytes of ``chunks``, streamed; returns where they are."""
 
+    def newest(self, cluster: str) -> float | None:
+        """When the cluster's newest snapshot was stored, in seconds since the epoch; None if there is none."""
+
     def keep(self, identity: Identity, document: bytes) -> str:
         """Keep the member's UserData; returns a URL from which whoever has it gets it, for URL_SECONDS."""
 
@@ -125,15 +128,7 @@ class Bucket:
     def recorded(self, cluster: str, address: str = "") -> list[tuple[Identity, MemberRecord]]:
         """See ``Journal.recorded``."""
         prefix, suffix = f"{cluster}/members/", f"@{address}.json" if address else ".json"
-        pages = self._s3.get_paginator("list_objects_v2")
-        keys = self._asked(
-            f"list {prefix}",
-            lambda: [
-                item["Key"]
-                for page in pages.paginate(Bucket=self._name, Prefix=prefix)
-                for item in page.get("Contents", [])
-            ],
-        )
+        keys = [item["Key"] for item in self._list(prefix)]
         names = [key.removeprefix(prefix).removesuffix(".json") for key in keys if key.endswith(suffix)]
         identities = [Identity.parse(f"{cluster}/{name}") for name in names]
         return [
@@ -182,6 +177,11 @@ class Bucket:
             lambda: self._s3.upload_fileobj(_Stream(iter(chunks)), self._name, key, Config=transfer),
         )
         return f"s3://{self._name}/{key}"
+
+    def newest(self, cluster: str) -> float | None:
+        """See ``Snapshots.newest``: by S3's own time."""
+        stored = [item["LastModified"].timestamp() for item in self._list(f"{cluster}/snapshots/")]
+        return max(stored, default=None)
 
     def keep(self, identity: Identity, document: bytes) -> str:
         """See ``Snapshots.keep``: the key has the document's sha256 in it, so that no other takes its place."""
@@ -249,6 +249,17 @@ class Bucket:
             lambda: self._s3.put_object(
                 Bucket=self._name, Key=key, Body=body, ContentType="application/json", **condition
             ),
+        )
+
+    def _list(self, prefix: str) -> list[dict[str, Any]]:
+        pages = self._s3.get_paginator("list_objects_v2")
+        return self._asked(
+            f"list {prefix}",
+            lambda: [
+                item
+                for page in pages.paginate(Bucket=self._name, Prefix=prefix)
+                for item in page.get("Contents", [])
+            ],
         )
 
     def _asked(self, what: str, call: Callable[[], _T]) -> _T:

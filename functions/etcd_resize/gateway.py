@@ -6,6 +6,7 @@ an error is translated here, once, by ``_MEANINGS``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -63,6 +64,9 @@ class Gateway(Protocol):
 
     def snapshot(self, source: Member) -> Iterator[bytes]:
         """The database of ``source``, in chunks, as etcdctl would save it."""
+
+    def write(self, member: Member, key: str, value: str) -> float:
+        """Put one key through ``member``, a voter; the seconds until a quorum had it."""
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -129,9 +133,11 @@ class EtcdGateway:
             status = self._call(client, "Maintenance/Status", wire.StatusRequest(), wire.StatusResponse)
         except grpc.RpcError as problem:
             return _brief(problem)
-        problem_text = ""
+        problem_text, read_seconds = "", 0.0
         if not status.isLearner:
+            begin = time.perf_counter()
             problem_text = self._read(client)
+            read_seconds = time.perf_counter() - begin
         try:
             # a list straight after a linearizable read of the same member is as fresh as that read
             listed = self._call(
@@ -153,6 +159,9 @@ class EtcdGateway:
                 applied=status.raftIndex,
                 term=status.raftTerm,
                 db_size=status.dbSize,
+                pending=max(0, status.raftIndex - status.raftAppliedIndex),
+                db_in_use=status.dbSizeInUse,
+                read_seconds=0.0 if problem_text else read_seconds,
                 problem=problem_text or ("" if serving else "it knows no leader"),
             ),
             members=tuple(_member(member) for member in listed),
@@ -227,6 +236,13 @@ class EtcdGateway:
             if response is None:
                 return
             yield response.blob
+
+    def write(self, member: Member, key: str, value: str) -> float:
+        """See ``Gateway.write``."""
+        client = self._client(member.client_urls[0])
+        begin = time.perf_counter()
+        _translated(f"write through {member.label}", lambda: client.put(key, value))
+        return time.perf_counter() - begin
 
     def close(self) -> None:
         """See ``Gateway.close``."""

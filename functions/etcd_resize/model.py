@@ -91,7 +91,9 @@ class Health:
 
     ``serving``: a voter answered a linearizable read, a learner answered its status. ``reachable``: it
     answered its status at least; a voter without a quorum does that much.
-    ``leader``: the ID of the leader it knows, 0 for none. ``applied``: its raft index (entries).
+    ``leader``: the ID of the leader it knows, 0 for none. ``applied``: its raft index (entries), of which the last
+    ``pending`` are not applied to its database yet. ``db_size`` in bytes, of which ``db_in_use`` hold data.
+    ``read_seconds``: how long that linearizable read took; 0 if there was none.
     """
 
     serving: bool
@@ -102,6 +104,9 @@ class Health:
     term: int = 0
     db_size: int = 0
     problem: str = ""
+    pending: int = 0
+    db_in_use: int = 0
+    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True)

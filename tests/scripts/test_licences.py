@@ -25,5 +25,7 @@ def test_a_version_that_is_not_the_locked_one_has_no_licence_here() -> None:
 
 def test_a_licence_that_nobody_has_read_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(licences.KNOWN, "MIT")
-    with pytest.raises(licences.Unlisted, match=r"^pyyaml \S+ gives 'MIT' as its licence: read it, and add"):
+    with pytest.raises(
+        licences.Unlisted, match=r"^aws-lambda-powertools \S+ gives 'MIT' as its licence: read it, and add"
+    ):
         licences.page(licences.locked())

@@ -93,6 +93,7 @@ class FakeBucket:
     members: dict[str, MemberRecord] = field(default_factory=dict)
     clusters: dict[str, ClusterRecord] = field(default_factory=dict)
     snapshots: list[str] = field(default_factory=list)
+    stored_at: float = 1000.0
     broken: str = ""
     read: dict[str, MemberRecord | None] = field(default_factory=dict)
     documents: dict[str, bytes] = field(default_factory=dict)
@@ -139,6 +140,10 @@ class FakeBucket:
         assert size, "an empty snapshot"
         self.snapshots.append(f"{cluster}/{name}")
         return self.snapshots[-1]
+
+    def newest(self, cluster: str) -> float | None:
+        self._answer()
+        return self.stored_at if any(name.startswith(f"{cluster}/") for name in self.snapshots) else None
 
     def keep(self, identity: Identity, document: bytes) -> str:
         self._answer()
@@ -187,6 +192,7 @@ class FakeCluster:
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
     shown: list[Credentials | None] = field(default_factory=list)
+    written: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
@@ -308,6 +314,12 @@ class FakeGateway:
     def snapshot(self, source: Member) -> Iterator[bytes]:
         self.cluster.history.append(f"snapshot {source.name}")
         yield b"data"
+
+    def write(self, member: Member, key: str, value: str) -> float:
+        if not self.cluster.serving(member):
+            raise Retryable(f"write through {member.label}: cannot be reached")
+        self.cluster.written[key] = value
+        return 0.002
 
     def close(self) -> None:
         self.closed = True

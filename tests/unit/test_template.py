@@ -180,17 +180,26 @@ def test_every_role_takes_the_boundary_and_nobody_else_s_policy() -> None:
         assert "ManagedPolicyArns" not in role
 
 
-def test_what_lambda_may_do_with_network_interfaces_is_refused_to_the_function_s_code() -> None:
+def functions() -> dict[str, Any]:
+    """Every function, by the name of its role."""
+    return {
+        one["Properties"]["Role"]["Fn::GetAtt"][0]: one["Properties"]
+        for one in TEMPLATE["Resources"].values()
+        if one["Type"] == "AWS::Serverless::Function"
+    }
+
+
+@pytest.mark.parametrize("role", functions())
+def test_what_lambda_may_do_with_network_interfaces_is_refused_to_the_function_s_code(role: str) -> None:
     (policy,) = [
         policy["PolicyDocument"]["Statement"]
-        for role in roles().values()
-        for policy in role["Policies"]
+        for policy in roles()[role]["Policies"]
         if policy["PolicyName"] == "network-interfaces-by-lambda"
     ]
     allowed = [action for one in policy if one["Effect"] == "Allow" for action in one["Action"]]
     (denial,) = [one for one in policy if one["Effect"] == "Deny"]
     assert sorted(allowed) == sorted(denial["Action"])
-    function = TEMPLATE["Resources"]["Provider"]["Properties"]["FunctionName"]["Fn::Sub"]
+    function = functions()[role]["FunctionName"]["Fn::Sub"]
     (source,) = denial["Condition"]["ArnEquals"].values()
     assert source["Fn::Sub"].endswith(f":function:{function}")
 

@@ -104,7 +104,21 @@ class Trusted:
             "authority": authority.certificate,
             "certificate": function.certificate,
             "key": function.key,
+            "expires": str(function.expires),
         }
+
+
+def kept(vault: Vault, cluster: str) -> tuple[Credentials | None, float]:
+    """What the function shows the members, as it was kept last, and its end in seconds since the epoch.
+
+    Nothing is signed, so that it can be read by who may not read the authority. None, and 0, without TLS.
+    """
+    stored = vault.read(cluster, FUNCTION)
+    if stored is None:
+        return None, 0.0
+    known: dict[str, Any] = json.loads(stored)
+    shown = Credentials(known["authority"], known["certificate"], known["key"])
+    return shown, float(known.get("expires", 0))
 
 
 def _json(texts: Mapping[str, object]) -> bytes:
