@@ -97,6 +97,7 @@ class Playground:
         self._release = release
         self._cloud: subprocess.Popen[bytes] | None = None
         self._clients: dict[str, Any] = {}
+        self._packaged: Path | None = None
 
     @classmethod
     def running(cls, directory: Path) -> Playground:
@@ -392,17 +393,26 @@ class Playground:
 
     @property
     def built_template(self) -> Path:
-        """The template that `build` makes and `deploy` takes."""
-        return self.directory / "build/template.yaml"
+        """The template that `build` makes and `deploy` takes; the one of `package`, if that was called."""
+        return self._packaged or self.directory / "build/template.yaml"
 
     def build(self, template: Path = tools.ROOT / "template.yaml") -> None:
         """Run `sam build`."""
         if not template.exists():
             raise PlaygroundError(f"There is no {template} to build.")
+        self._packaged = None
         build = str(self.built_template.parent)
         self.run(
             "sam", "build", "--template-file", str(template), "--build-dir", build, timeout=COMMAND_SECONDS
         )
+
+    def package(self) -> None:
+        """Run `sam package` on what was built: many stacks of it are then uploaded once, not once each."""
+        bucket, packaged = "packages", self.directory / "packaged.yaml"
+        self.client("s3").create_bucket(Bucket=bucket)
+        command = ["sam", "package", "--template-file", str(self.built_template), "--s3-bucket", bucket]
+        self.run(*command, "--output-template-file", str(packaged), timeout=COMMAND_SECONDS)
+        self._packaged = packaged
 
     def deploy_command(self, stack: str, parameters: Mapping[str, str], template: Path) -> list[str]:
         """The `sam deploy` that a user would type."""

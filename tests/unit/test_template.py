@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 import yaml
 
 from etcd_resize.errors import InvalidRequest
+from etcd_resize.health.render import as_metrics
+from etcd_resize.health.report import Found, judge
+from etcd_resize.model import ClusterView, Health, Member
 from etcd_resize.request import CLUSTER, LARGEST_CLUSTER, MEMBER, VOTER, parse
 from playground.tools import ROOT
 from tests.support.events import event
@@ -311,3 +315,67 @@ def test_the_function_dies_before_cloudformation_gives_it_up() -> None:
         for resource in template["Resources"].values():
             if resource["Type"].startswith("Custom::"):
                 assert timeout < resource["Properties"]["ServiceTimeout"] <= timeout + 60
+
+
+def alarms() -> dict[str, Any]:
+    """The alarms' properties, by logical ID."""
+    return {
+        name: one["Properties"]
+        for name, one in TEMPLATE["Resources"].items()
+        if one["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
+def reported() -> tuple[set[str], set[str]]:
+    """The metrics of a report in which everything is known: the cluster's, and a member's."""
+    healthy = Health(serving=True, reachable=True, leader=1, read_seconds=0.001)
+    member = Member(1, "m1", ("https://10.0.0.1:2380",), ("https://10.0.0.1:2379",), health=healthy)
+    view = ClusterView(1, (member,), has_quorum=True)
+    found = Found("c", 1, 100.0, 1, view, writes={1: 0.001}, snapshot_at=1.0, shown_until=200.0)
+    metrics = as_metrics(judge(found))
+    cluster = {metric.name for metric in metrics if not metric.member}
+    return cluster, {metric.name for metric in metrics if metric.member}
+
+
+def test_every_alarm_watches_a_metric_that_is_there() -> None:
+    filtered = TEMPLATE["Resources"]["FailedSteps"]["Properties"]["MetricTransformations"][0]
+    for name, alarm in alarms().items():
+        if alarm["Namespace"] == "AWS/Lambda":
+            assert alarm["MetricName"] == "Errors", name
+        elif isinstance(alarm["MetricName"], dict):
+            assert alarm["MetricName"] == filtered["MetricName"], name
+            assert "Dimensions" not in alarm, name
+        else:
+            assert alarm["MetricName"] in reported()[0], name
+            assert alarm["Dimensions"] == [{"Name": "Stack", "Value": {"Ref": "AWS::StackName"}}], name
+
+
+def test_every_function_s_errors_have_an_alarm() -> None:
+    watched = {
+        dimension["Value"]["Ref"]
+        for alarm in alarms().values()
+        if alarm["Namespace"] == "AWS/Lambda"
+        for dimension in alarm["Dimensions"]
+    }
+    kinds = TEMPLATE["Resources"]
+    assert watched == {name for name in kinds if kinds[name]["Type"] == "AWS::Serverless::Function"}
+
+
+def test_every_alarm_tells_the_topic_if_there_is_one_and_has_its_section_in_the_docs() -> None:
+    told = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    page = (ROOT / "docs/operations.md").read_text()
+    for name, alarm in alarms().items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == told
+        assert f"\n### {name}" in page
+
+
+def test_the_dashboard_shows_metrics_that_are_there() -> None:
+    body = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    cluster, member = reported()
+    for widget in json.loads(body)["widgets"]:
+        for metric in widget["properties"]["metrics"]:
+            if isinstance(metric[0], str):
+                assert metric[1] in cluster
+            else:
+                (shown,) = re.findall(r'MetricName="(\w+)"', metric[0]["expression"])
+                assert shown in member
