@@ -412,6 +412,10 @@ class Playground:
         self.client("s3").create_bucket(Bucket=bucket)
         command = ["sam", "package", "--template-file", str(self.built_template), "--s3-bucket", bucket]
         self.run(*command, "--output-template-file", str(packaged), timeout=COMMAND_SECONDS)
+        text = packaged.read_text(encoding="utf-8")  # sam takes a nested template from S3's own address alone
+        packaged.write_text(
+            text.replace(f"{self.endpoint}/", f"https://s3.{REGION}.amazonaws.com/"), encoding="utf-8"
+        )
         self._packaged = packaged
 
     def deploy_command(self, stack: str, parameters: Mapping[str, str], template: Path) -> list[str]:
