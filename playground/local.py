@@ -34,6 +34,8 @@ HOST = "127.0.0.1"
 KINDS = {"process": "127.77", "container": "10.77"}
 """The kinds of machines, and the first half of their addresses if nobody chooses another."""
 REGION = "us-east-1"
+PACKAGES = "packages"
+"""The bucket of what `package` uploads."""
 START_SECONDS = 60.0
 """How long the local AWS may take to answer for the first time."""
 STOP_SECONDS = 10.0
@@ -98,6 +100,7 @@ class Playground:
         self._cloud: subprocess.Popen[bytes] | None = None
         self._clients: dict[str, Any] = {}
         self._packaged: Path | None = None
+        self._packages: dict[str, bytes] = {}
 
     @classmethod
     def running(cls, directory: Path) -> Playground:
@@ -407,16 +410,29 @@ class Playground:
         )
 
     def package(self) -> None:
-        """Run `sam package` on what was built: many stacks of it are then uploaded once, not once each."""
-        bucket, packaged = "packages", self.directory / "packaged.yaml"
-        self.client("s3").create_bucket(Bucket=bucket)
-        command = ["sam", "package", "--template-file", str(self.built_template), "--s3-bucket", bucket]
+        """Run `sam package` on what was built: many stacks of it are then packed once, not once each."""
+        packaged = self.directory / "packaged.yaml"
+        self.client("s3").create_bucket(Bucket=PACKAGES)
+        command = ["sam", "package", "--template-file", str(self.built_template), "--s3-bucket", PACKAGES]
         self.run(*command, "--output-template-file", str(packaged), timeout=COMMAND_SECONDS)
         text = packaged.read_text(encoding="utf-8")  # sam takes a nested template from S3's own address alone
         packaged.write_text(
             text.replace(f"{self.endpoint}/", f"https://s3.{REGION}.amazonaws.com/"), encoding="utf-8"
         )
-        self._packaged = packaged
+        self._packaged, self._packages = packaged, self._uploaded()
+
+    def _uploaded(self) -> dict[str, bytes]:
+        s3 = self.client("s3")
+        keys = [item["Key"] for item in s3.list_objects_v2(Bucket=PACKAGES).get("Contents", [])]
+        return {key: s3.get_object(Bucket=PACKAGES, Key=key)["Body"].read() for key in keys}
+
+    def _upload_again(self) -> None:
+        """`sam delete` takes a stack's packages along, also those that other stacks are made of."""
+        s3 = self.client("s3")
+        there = {item["Key"] for item in s3.list_objects_v2(Bucket=PACKAGES).get("Contents", [])}
+        for key, content in self._packages.items():
+            if key not in there:
+                s3.put_object(Bucket=PACKAGES, Key=key, Body=content)
 
     def deploy_command(self, stack: str, parameters: Mapping[str, str], template: Path) -> list[str]:
         """The `sam deploy` that a user would type."""
@@ -434,6 +450,8 @@ class Playground:
 
         The parameters that every stack needs here go along with its first deploy only: CloudFormation keeps them.
         """
+        if self._packaged and template is None:
+            self._upload_again()
         is_new = self.status(stack) in {"", "REVIEW_IN_PROGRESS"}
         wanted = {**(self.parameters() if is_new else {}), **parameters}
         command = self.deploy_command(stack, wanted, template or self.built_template)
