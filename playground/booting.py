@@ -174,6 +174,7 @@ class ProcessMachine(Supervised):
         self._trusted = trusted
         self._environment: dict[str, str] = {}
         self._before: list[list[str]] = []
+        self._timers: list[tuple[float, list[str]]] = []
 
     def _install(self, *, starts: bool) -> bool:
         """Do what cloud-init does at the first boot."""
@@ -193,14 +194,18 @@ class ProcessMachine(Supervised):
             path.chmod(file.permissions)
         self._environment = _environment(configuration, root)
         self._before = [_command(words, root) for words in configuration.before]
+        self._timers = [(seconds, _command(words, root)) for seconds, words in configuration.timers]
+        for number, (seconds, command) in enumerate(self._timers):
+            threading.Thread(
+                target=self._run_again, args=(seconds, command), daemon=True, name=f"timer-{number}"
+            ).start()
         return True
 
     def _start(self) -> subprocess.Popen[bytes]:
-        for command in self._before:
-            self._run_first(command)
+        brought = all(self._run_beside(command) for command in self._before)
         with (self.folder / "etcd.log").open("ab") as log:
             return subprocess.Popen(
-                [self._etcd],
+                [self._etcd] if brought else ["false"],
                 env=self._environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -213,14 +218,22 @@ class ProcessMachine(Supervised):
         self._log(f"systemd: etcd ended with status {status}")
         return None if status == 0 or attempt == RESTARTS else RESTART_SECONDS
 
-    def _run_first(self, command: list[str]) -> None:
-        """What it did not bring, etcd misses in a moment, ends, and is started again, as a unit is."""
-        variables = {"PATH": os.environ.get("PATH", ""), "SSL_CERT_FILE": str(self._trusted)}
+    def _run_again(self, seconds: float, command: list[str]) -> None:
+        """What a timer does: only while the machine is up."""
+        while not self._over.wait(seconds):
+            if self.facts["state"] == "running":
+                self._run_beside(command)
+
+    def _run_beside(self, command: list[str]) -> bool:
+        """Whether it succeeded: etcd does not start without it, and all is tried again, as a unit is."""
+        path = os.pathsep.join((str(self._etcd.parent), os.environ.get("PATH", "")))
+        variables = {**self._environment, "PATH": path, "SSL_CERT_FILE": str(self._trusted)}
         done = subprocess.run(
             command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if done.returncode:
             self._log(f"systemd: {command[0]} ended with status {done.returncode}: {done.stderr.strip()}")
+        return done.returncode == 0
 
     def _log(self, line: str) -> None:
         with (self.folder / "etcd.log").open("a", encoding="utf-8") as log:

@@ -239,6 +239,7 @@ class Playground:
                 "AWS_ENDPOINT_URL_S3": f"https://{self.gateway}:{self.port}",
             }
         return kept | {
+            "ANSWERS_ON_LOOPBACK": "1",  # else the functions refuse events that are not answered at S3
             "BIND_HOST": HOST,
             "MINISTACK_HOST": HOST,
             "MINISTACK_REGION": REGION,
@@ -270,7 +271,7 @@ class Playground:
             return False
         with contextlib.suppress(OSError, urllib.error.URLError):
             context = ssl.create_default_context(cafile=str(self.certificate))
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", context=context, timeout=5):  # noqa: S310
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", context=context, timeout=5):  # noqa: S310 - our own, https
                 return True
         return False
 

@@ -19,8 +19,9 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from etcd_resize.errors import Refused
-from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord
+from etcd_resize.errors import Refused, Retryable
+from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord, Restoration
+from etcd_resize.snapshot import check_head, verified
 
 _CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
 """A subnet without a route to the service must end in a sentence, soon."""
@@ -31,6 +32,7 @@ URL_SECONDS = 3600
 BUNDLE_URL_SECONDS = 1800
 """How long a machine may take to fetch its key: twice what its promotion is waited for at the most."""
 _PART_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 _OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _NOBODY = "i-00000000000000000"
 
@@ -63,13 +65,16 @@ class Snapshots(Protocol):
     """Where snapshots go, and UserData too large for an answer. Raises Refused when they cannot be kept there."""
 
     def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
-        """Keep the bytes of ``chunks``, streamed; returns where they are."""
+        """Keep the bytes of ``chunks``, streamed; returns where they are. Nothing is kept if ``chunks`` raises."""
 
     def newest(self, cluster: str) -> float | None:
         """When the cluster's newest snapshot was stored, in seconds since the epoch; None if there is none."""
 
     def keep(self, identity: Identity, document: bytes) -> str:
         """Keep the member's UserData; returns a URL from which whoever has it gets it, for URL_SECONDS."""
+
+    def restorable(self, uri: str) -> Restoration:
+        """The snapshot at ``s3://bucket/key``, of whatever bucket, once all of it was read and found sound."""
 
 
 class Vault(Protocol):
@@ -105,8 +110,9 @@ class Bucket:
     """The journal and the snapshots, in one S3 bucket.
 
     ``<cluster>/cluster.json``, ``<cluster>/members/<name>@<address>.json``,
-    ``<cluster>/snapshots/<time>-<name>.db`` and ``<cluster>/userdata/<name>@<address>-<sha256>``; with TLS also
-    ``<cluster>/pki/`` and ``<cluster>/client/``, of which ``service.trust`` tells.
+    ``<cluster>/snapshots/<time>-r<revision>-<member>.db``, the same with ``last-`` before the time, and
+    ``<cluster>/userdata/<name>@<address>-<sha256>``; with TLS also ``<cluster>/pki/`` and ``<cluster>/client/``, of
+    which ``service.trust`` tells.
     """
 
     def __init__(self, name: str, kms_key: str = "") -> None:
@@ -123,7 +129,10 @@ class Bucket:
     def member(self, identity: Identity) -> MemberRecord | None:
         """See ``Journal.member``."""
         stored = self._read(_member_key(identity))
-        return MemberRecord(**{**stored, "answer": _pairs(stored["answer"])}) if stored else None
+        if not stored:
+            return None
+        settings = tuple((name, value) for name, value in stored.get("settings", ()))
+        return MemberRecord(**{**stored, "answer": _pairs(stored["answer"]), "settings": settings})
 
     def recorded(self, cluster: str, address: str = "") -> list[tuple[Identity, MemberRecord]]:
         """See ``Journal.recorded``."""
@@ -169,12 +178,21 @@ class Bucket:
         self._write(_cluster_key(name), {**asdict(record), "accepted": accepted})
 
     def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
-        """See ``Snapshots.store``: in parts of 8 MiB, two at a time, so the memory stays small."""
+        """See ``Snapshots.store``: in parts of 8 MiB, two at a time, so the memory stays small.
+
+        What ``chunks`` raises ends the upload, and nothing is kept.
+        """
         key = f"{cluster}/snapshots/{name}.db"
         transfer = TransferConfig(multipart_chunksize=_PART_BYTES, max_concurrency=2)
         self._asked(
             f"store {key}",
-            lambda: self._s3.upload_fileobj(_Stream(iter(chunks)), self._name, key, Config=transfer),
+            lambda: self._s3.upload_fileobj(
+                # buffered, because a part is what one read gives: a short one would be taken for the end of the file
+                io.BufferedReader(_Stream(iter(chunks)), _PART_BYTES),
+                self._name,
+                key,
+                Config=transfer,
+            ),
         )
         return f"s3://{self._name}/{key}"
 
@@ -225,6 +243,32 @@ class Bucket:
             f"sign a URL of {key}",
             lambda: str(self._s3.generate_presigned_url("get_object", asked_for, ExpiresIn=seconds)),
         )
+
+    def restorable(self, uri: str) -> Restoration:
+        """See ``Snapshots.restorable``. Some small parts are read first, then all of it, in pieces of 1 MiB."""
+        name, _, key = uri.removeprefix("s3://").partition("/")
+        try:
+            size = int(self._ranged(name, key, 0, 1)["ContentRange"].rpartition("/")[2])
+            check_head(lambda offset, length: self._ranged(name, key, offset, length)["Body"].read(), size)
+            digest = hashlib.sha256()
+            for chunk in verified(
+                self._s3.get_object(Bucket=name, Key=key)["Body"].iter_chunks(_CHUNK_BYTES)
+            ):
+                digest.update(chunk)
+            url: str = self._s3.generate_presigned_url(
+                "get_object", {"Bucket": name, "Key": key}, ExpiresIn=URL_SECONDS
+            )
+        except (ClientError, BotoCoreError) as problem:
+            raise Refused(f"cannot read {uri}, is it there? {_cause(problem)}") from problem
+        except Retryable as problem:
+            raise Refused(f"{uri} is damaged, its sha256 is another: take another snapshot") from problem
+        except Refused as problem:
+            raise Refused(f"cannot restore {uri}: {problem}") from problem
+        return Restoration(url, digest.hexdigest())
+
+    def _ranged(self, name: str, key: str, offset: int, length: int) -> Any:
+        asked = f"bytes={offset}-{offset + length - 1}"
+        return self._s3.get_object(Bucket=name, Key=key, Range=asked)
 
     def _read(self, key: str) -> dict[str, Any] | None:
         found = self._get(key)

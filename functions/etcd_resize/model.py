@@ -227,6 +227,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class User:
+    """A user of etcd's own. The password is in no text of this value."""
+
+    name: str
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Release:
     """An official archive of etcd, mirrored by the user: where it lies, and its sha256 in hexadecimal."""
 
@@ -246,8 +254,26 @@ class Bundle:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Restoration:
+    """The snapshot that a bootstrap starts from: where its machine fetches it, and its sha256 in hexadecimal.
+
+    ``url`` is a presigned one: whoever has it has all keys, until it expires.
+    """
+
+    url: str = field(repr=False)
+    sha256: str
+
+
 BUNDLE_FOLDER = "/etc/etcd-resize"
-AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE = BUNDLE_FILES = ("ca.pem", "member.pem", "member-key.pem")
+AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, REVOKED_FILE = BUNDLE_FILES = (
+    "ca.pem",
+    "member.pem",
+    "member-key.pem",
+    "revoked.pem",
+)
+REVOKED_KEY = "/etcd-resize/revoked"
+"""Where the cluster itself keeps the list of revoked certificates, from which each machine takes it every minute."""
 
 
 @dataclass(frozen=True)
@@ -261,6 +287,7 @@ class MemberSpec:
     with its digest. A dialect that cannot bring etcd that way refuses.
     ``bundle``: with TLS, where the member's key and certificates are; ``peers`` is then the one common name that a
     peer's certificate must have, empty for any that the authority has signed.
+    ``restoration``: what its data is made of before its first start; None for none, or for what a join brings.
     """
 
     identity: Identity
@@ -273,6 +300,7 @@ class MemberSpec:
     image: str = ""
     bundle: Bundle | None = None
     peers: str = ""
+    restoration: Restoration | None = None
 
     @property
     def initial_cluster_text(self) -> str:
@@ -297,16 +325,18 @@ class MemberSpec:
 
     def _tls(self) -> dict[str, str]:
         """Both sides show a certificate, clients and peers alike (https://etcd.io/docs/v3.5/op-guide/security/)."""
-        authority, certificate, key = (f"{BUNDLE_FOLDER}/{name}" for name in BUNDLE_FILES)
+        authority, certificate, key, revoked = (f"{BUNDLE_FOLDER}/{name}" for name in BUNDLE_FILES)
         return {
             "ETCD_CERT_FILE": certificate,
             "ETCD_KEY_FILE": key,
             "ETCD_TRUSTED_CA_FILE": authority,
             "ETCD_CLIENT_CERT_AUTH": "true",
+            "ETCD_CLIENT_CRL_FILE": revoked,
             "ETCD_PEER_CERT_FILE": certificate,
             "ETCD_PEER_KEY_FILE": key,
             "ETCD_PEER_TRUSTED_CA_FILE": authority,
             "ETCD_PEER_CLIENT_CERT_AUTH": "true",
+            "ETCD_PEER_CRL_FILE": revoked,
             **({"ETCD_PEER_CERT_ALLOWED_CN": self.peers} if self.peers else {}),
         }
 
@@ -358,9 +388,10 @@ class Promote:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copy the data of ``source``, a healthy voter, into the bucket."""
+    """Copy the data of ``source``, a healthy voter, into the bucket. ``last``: before its whole stack goes."""
 
     source: Member
+    last: bool = False
 
     def __str__(self) -> str:
         return f"snapshot from {self.source.label}"
@@ -417,8 +448,28 @@ class Unprotect:
         return f"lift the protection of the machine {self.instance}"
 
 
+@dataclass(frozen=True)
+class Revoke:
+    """Let no member take certificates any more: their serial numbers in hexadecimal, each with its end in seconds."""
+
+    serials: tuple[tuple[str, float], ...]
+
+    def __str__(self) -> str:
+        return f"revoke the certificates {', '.join(serial for serial, _ in self.serials)}"
+
+
 Step: TypeAlias = (
-    Wait | Refuse | AddLearner | Promote | Snapshot | MoveLeader | Remove | Hold | Protect | Unprotect
+    Wait
+    | Refuse
+    | AddLearner
+    | Promote
+    | Snapshot
+    | MoveLeader
+    | Remove
+    | Hold
+    | Protect
+    | Unprotect
+    | Revoke
 )
 
 
@@ -447,7 +498,9 @@ class MemberRecord:
     ``left`` (removed, or never there when its Delete came). ``stack_id`` is the only stack whose
     Delete may remove it. ``at`` is in seconds since the epoch. ``answer`` is what Create answered.
     ``instance`` is the machine that was protected for it. ``serial`` is that of its certificate, in hexadecimal, and
-    ``expires`` its end in seconds since the epoch; with TLS only.
+    ``expires`` its end in seconds since the epoch; with TLS only. ``successor`` is the physical ID of the member that
+    is to replace it, as long as the replacement can still be rolled back: its Delete ends that. ``settings`` are those
+    that its machine was made with, in the form of ``MemberProperties.settings``.
     """
 
     state: str
@@ -459,6 +512,8 @@ class MemberRecord:
     instance: str = ""
     serial: str = ""
     expires: float = 0.0
+    successor: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

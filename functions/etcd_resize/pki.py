@@ -8,7 +8,7 @@ etcd, Go and gRPC all take (https://etcd.io/docs/v3.5/op-guide/security/).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, cast
@@ -119,6 +119,27 @@ def for_client(authority: Authority, name: str, now: float) -> Signed:
     return _sign(authority, name, now, [ExtendedKeyUsageOID.CLIENT_AUTH])
 
 
+def revocation(authority: Authority, serials: Collection[str], now: float) -> str:
+    """The list of the certificates that the authority has revoked, by their serials in hexadecimal; PEM.
+
+    Its next one is due in 20 years: etcd does not look at that, and a list that is over must let nobody in or out.
+    """
+    issuer, signer, hashed = _signer(authority)
+    begin = datetime.fromtimestamp(now, UTC)
+    builder = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issuer.subject)
+        .last_update(begin - BACKDATED)
+        .next_update(begin + timedelta(days=AUTHORITY_DAYS))
+    )
+    for serial in sorted(serials):
+        revoked = (
+            x509.RevokedCertificateBuilder().serial_number(int(serial, 16)).revocation_date(begin).build()
+        )
+        builder = builder.add_revoked_certificate(revoked)
+    return builder.sign(signer, hashed).public_bytes(serialization.Encoding.PEM).decode()
+
+
 def peers_of(cluster: str) -> str:
     """The common name that the members of ``cluster`` have, and that they demand of each other."""
     return f"{cluster}-member"
@@ -131,11 +152,7 @@ def _sign(
     uses: Sequence[x509.ObjectIdentifier],
     subject: Sequence[x509.GeneralName] = (),
 ) -> Signed:
-    issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
-    signer = cast(
-        "CertificateIssuerPrivateKeyTypes",
-        serialization.load_pem_private_key(authority.key.encode(), password=None),
-    )
+    issuer, signer, hashed = _signer(authority)
     key = ec.generate_private_key(ec.SECP256R1())
     begin = datetime.fromtimestamp(now, UTC)
     end = min(begin + timedelta(days=CERTIFICATE_DAYS), issuer.not_valid_after_utc)
@@ -156,14 +173,26 @@ def _sign(
         builder = builder.add_extension(known_by, critical=False)
     if subject:
         builder = builder.add_extension(x509.SubjectAlternativeName(subject), critical=False)
-    hashed = isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
-    certificate = builder.sign(signer, None if hashed else hashes.SHA256())
+    certificate = builder.sign(signer, hashed)
     return Signed(
         _certificate_text(certificate),
         _key_text(key),
         f"{certificate.serial_number:x}",
         certificate.not_valid_after_utc.timestamp(),
     )
+
+
+def _signer(
+    authority: Authority,
+) -> tuple[x509.Certificate, CertificateIssuerPrivateKeyTypes, hashes.SHA256 | None]:
+    """Who signs, with what, and by which hash: the Edwards curves have their own."""
+    issuer = x509.load_pem_x509_certificate(authority.certificate.encode())
+    signer = cast(
+        "CertificateIssuerPrivateKeyTypes",
+        serialization.load_pem_private_key(authority.key.encode(), password=None),
+    )
+    edwards = isinstance(signer, ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey)
+    return issuer, signer, None if edwards else hashes.SHA256()
 
 
 def _usage(*, signs: bool) -> x509.KeyUsage:

@@ -109,7 +109,7 @@ def test_the_function_is_the_package_and_nothing_else(shipped: Build) -> None:
     wanted = {
         path: content
         for path, content in files(source).items()
-        if path.endswith(".py") and path.startswith("etcd_resize/")
+        if path.endswith((".py", ".sh")) and path.startswith("etcd_resize/")
     }
     assert files(shipped.function) == wanted
 

@@ -19,9 +19,9 @@ from typing import Any, Self
 
 from playground import tools, tree
 from tests.support.built import Build
+from tests.support.events import FUNCTION
 
 HOST = "127.0.0.1"
-FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:etcd-etcd-resize"
 TIMEOUT_SECONDS = 60.0
 """What the function is told that it has, and what an event may take here."""
 IN_A_TREE = """

@@ -142,6 +142,13 @@ class World:
         """The members' names in order, a peer URL for those without."""
         return sorted(member.name or member.peer_urls[0] for member in self.view(endpoints).members)
 
+    def identities(self) -> dict[str, str]:
+        """Who is who: the peer URL and the role of each member, by its ID."""
+        return {
+            f"{member.id:x}": f"{member.peer_urls[0]}{' learner' if member.is_learner else ''}"
+            for member in self.view().members
+        }
+
     # --- what happens meanwhile ---
 
     @contextmanager
@@ -163,10 +170,10 @@ class World:
         connections.close()
 
     @contextmanager
-    def in_the_background(self, size: int) -> Iterator[list[Deployment]]:
+    def in_the_background(self, size: int, **parameters: str) -> Iterator[list[Deployment]]:
         """A deploy that runs while the test does something else; its end is waited for."""
         done: list[Deployment] = []
-        thread = threading.Thread(target=lambda: done.append(self.deploy(size)), daemon=True)
+        thread = threading.Thread(target=lambda: done.append(self.deploy(size, **parameters)), daemon=True)
         thread.start()
         try:
             yield done

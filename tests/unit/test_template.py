@@ -117,9 +117,23 @@ def test_the_guard_is_deleted_before_any_member_and_updated_after_all() -> None:
 
 
 def test_a_member_leaves_before_its_machine_and_its_machine_before_its_address() -> None:
-    assert depends_on(MEMBER_TEMPLATE, "Voter") == {"Instance", "Member", "NetworkInterface"}
-    assert depends_on(MEMBER_TEMPLATE, "Instance") == {"Member", "NetworkInterface"}
-    assert depends_on(MEMBER_TEMPLATE, "Member") == {"NetworkInterface"}
+    interfaces = {"NetworkInterface", "GreenInterface"}
+    assert depends_on(MEMBER_TEMPLATE, "Voter") == {"Instance", "Member", *interfaces}
+    assert depends_on(MEMBER_TEMPLATE, "Instance") == {"Member", *interfaces}
+    assert depends_on(MEMBER_TEMPLATE, "Member") == interfaces
+
+
+def test_a_member_has_one_of_two_interfaces_alike_and_blue_is_what_it_was_before_there_were_colours() -> None:
+    blue, green = (MEMBER_TEMPLATE["Resources"][name] for name in ("NetworkInterface", "GreenInterface"))
+    assert (blue.pop("Condition"), green.pop("Condition")) == ("Blue", "Green")
+    assert blue == green
+    assert MEMBER_TEMPLATE["Parameters"]["Colour"]["Default"] == "blue"
+
+
+def test_each_member_has_its_own_place_among_the_colours() -> None:
+    colours = [TEMPLATE["Resources"][name]["Properties"]["Parameters"]["Colour"] for name in MEMBERS]
+    assert colours == [{"Fn::Select": [number, {"Ref": "Members"}]} for number in range(LARGEST_CLUSTER)]
+    assert TEMPLATE["Parameters"]["Members"]["Default"].split(",") == ["blue"] * LARGEST_CLUSTER
 
 
 def test_nothing_of_the_machine_comes_from_a_parameter_that_a_resize_could_change() -> None:
@@ -129,8 +143,11 @@ def test_nothing_of_the_machine_comes_from_a_parameter_that_a_resize_could_chang
     assert machine["UserData"] == {"Fn::GetAtt": ["Member", "UserData"]}
     parameters = set(MEMBER_TEMPLATE["Parameters"])
     used = {name: parameters.intersection(references(value, parameters)) for name, value in machine.items()}
-    # a tag changes without an interruption
-    assert {name: refers for name, refers in used.items() if refers} == {"Tags": {"Provider"}}
+    # both change without an interruption
+    assert {name: refers for name, refers in used.items() if refers} == {
+        "Tags": {"Provider"},
+        "IamInstanceProfile": {"MachineInstanceProfile"},
+    }
 
 
 def test_a_machine_has_encrypted_volumes_imdsv2_only_and_no_way_in_for_ssh() -> None:
@@ -160,13 +177,38 @@ def test_the_bucket_is_encrypted_versioned_private_and_stays() -> None:
     assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
 
 
+def test_a_snapshot_ends_with_its_retention_but_the_last_one_stays() -> None:
+    rules = TEMPLATE["Resources"]["Snapshots"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    expiring = [rule for rule in rules if "ExpirationInDays" in rule]
+    (rule,) = [one for one in expiring if "snapshots" in one["Prefix"]["Fn::Sub"]]
+    assert rule["Prefix"] == {
+        "Fn::Sub": "${ClusterName}/snapshots/2"
+    }  # the last one's name begins with "last"
+    assert rule["ExpirationInDays"] == {"Ref": "SnapshotRetentionDays"}
+    assert rule["NoncurrentVersionExpiration"]
+
+
+@pytest.mark.parametrize("rate", ["", "off", "rate(5 minutes)", "rate(1 day)", "cron(0 3 * * ? *)"])
+def test_a_schedule_of_eventbridge_is_taken(rate: str) -> None:
+    assert re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+@pytest.mark.parametrize("rate", ["hourly", "rate(0 hours)", "rate(1 hour) ", "cron()"])
+def test_another_schedule_is_refused_before_the_stack(rate: str) -> None:
+    assert not re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+def test_the_maintenance_goes_before_the_cluster_it_maintains() -> None:
+    assert "Cluster" in depends_on(TEMPLATE, "ClusterMaintenance")
+
+
 def roles() -> dict[str, Any]:
     """Every role of both templates, by name."""
     resources = {**TEMPLATE["Resources"], **MEMBER_TEMPLATE["Resources"]}
     return {name: one["Properties"] for name, one in resources.items() if one["Type"] == "AWS::IAM::Role"}
 
 
-def test_every_function_has_a_role_of_its_own_and_no_machine_has_one() -> None:
+def test_every_function_has_a_role_of_its_own_and_no_machine_has_one_unless_the_user_names_it() -> None:
     functions = [
         one["Properties"]
         for one in TEMPLATE["Resources"].values()
@@ -174,7 +216,33 @@ def test_every_function_has_a_role_of_its_own_and_no_machine_has_one() -> None:
     ]
     given = [function["Role"]["Fn::GetAtt"][0] for function in functions]
     assert sorted(given) == sorted(roles())
-    assert "IamInstanceProfile" not in MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]
+    assert MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]["IamInstanceProfile"] == {
+        "Fn::If": ["HasInstanceProfile", {"Ref": "MachineInstanceProfile"}, {"Ref": "AWS::NoValue"}]
+    }
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        assert template["Parameters"]["MachineInstanceProfile"]["Default"] == ""
+
+
+def test_the_password_comes_from_secrets_manager_and_is_no_parameter_output_or_environment() -> None:
+    reference = {"Fn::Sub": "{{resolve:secretsmanager:${EtcdPasswordSecret}}}"}
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        for name, resource in template["Resources"].items():
+            if resource["Type"].startswith("Custom::"):
+                told = resource["Properties"]["EtcdPassword"]
+                assert told == {"Fn::If": ["HasEtcdPassword", reference, ""]}, name
+            else:
+                assert "resolve:" not in str(resource), name
+        assert "resolve:" not in str([template["Parameters"], template["Outputs"]])
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, MEMBER_TEMPLATE])
+def test_the_name_of_a_secret_cannot_end_the_reference_that_it_stands_in(template: dict[str, Any]) -> None:
+    pattern = template["Parameters"]["EtcdPasswordSecret"]["AllowedPattern"]
+    for name in ("", "etcd/root", "etcd/root:SecretString:password", "etcd:SecretString:password:AWSCURRENT",
+                 "arn:aws:secretsmanager:eu-west-1:000000000000:secret:etcd/root-a1B2c3:SecretString:key"):  # fmt: skip
+        assert re.fullmatch(pattern, name), name
+    for name in ("a}}{{resolve:ssm:b", "a}", "{a", "a b", "${a}", "a\n"):
+        assert not re.fullmatch(pattern, name), name
 
 
 def test_every_role_takes_the_boundary_and_nobody_else_s_policy() -> None:

@@ -1,8 +1,9 @@
 """Who is let into a cluster with TLS: its authority, and the keys and certificates that it has signed.
 
 What is kept, under ``<cluster>/pki/`` of the bucket: ``authority`` (the authority's key is nowhere else), ``function``
-(what this function shows the members) and ``members/<name>@<address>/<sha256>``, which the member's machine fetches
-once. The user's own bundle lies apart, under ``<cluster>/client/``. docs/security.md says who can read what.
+(what this function shows the members), ``revoked`` (serials, with their ends) and
+``members/<name>@<address>/<sha256>``, which the member's machine fetches once. The user's own bundle lies apart, under
+``<cluster>/client/``. docs/security.md says who can read what.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from etcd_resize.service.pursuit import Clock
 if TYPE_CHECKING:
     from etcd_resize import pki
 
-AUTHORITY, FUNCTION, CLIENT = "pki/authority", "pki/function", "client"
+AUTHORITY, FUNCTION, REVOKED, CLIENT = "pki/authority", "pki/function", "pki/revoked", "client"
 CLIENT_FILES = (AUTHORITY_FILE, "client.pem", "client-key.pem")
 
 
@@ -60,16 +61,32 @@ class Trusted:
         """A new key and certificate for a member, where its machine can fetch them."""
         pki, authority = _pki(), self._authority()
         signed = pki.for_member(authority, identity, self._clock.time())
-        texts = (authority.certificate, signed.certificate, signed.key)
+        revoked = pki.revocation(authority, self._revoked(), self._clock.time())
+        texts = (authority.certificate, signed.certificate, signed.key, revoked)
         document = _json(dict(zip(BUNDLE_FILES, texts, strict=True)))
         digest = hashlib.sha256(document).hexdigest()
         name = f"pki/members/{identity.name}@{identity.address}/{digest}"
         self._vault.write(self._cluster, name, document)
         return Bundle(self._vault.lend(self._cluster, name), digest), signed
 
+    def revoke(self, serials: Mapping[str, float]) -> str:
+        """The list of all that is revoked, these certificates too; PEM. Those that are over by themselves fall out.
+
+        ``serials``: in hexadecimal, with their ends in seconds since the epoch.
+        """
+        now = self._clock.time()
+        revoked = {serial: end for serial, end in {**self._revoked(), **serials}.items() if end > now}
+        self._vault.write(self._cluster, REVOKED, _json(revoked))
+        text: str = _pki().revocation(self._authority(), revoked, now)
+        return text
+
     def peers(self) -> str:
         """The one common name that the members demand of each other; empty among members that others have signed."""
         return "" if self._trust.adopted else _pki().peers_of(self._cluster)
+
+    def _revoked(self) -> dict[str, float]:
+        stored = self._vault.read(self._cluster, REVOKED)
+        return json.loads(stored) if stored else {}
 
     def _authority(self) -> pki.Authority:
         where = self._trust.adopted or f"{self._cluster}/{AUTHORITY}"

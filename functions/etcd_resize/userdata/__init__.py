@@ -37,6 +37,7 @@ class Renderer:
     reads_gzip: bool
     asks_with_token: bool = True
     brings_bundle: bool = False
+    restores: bool = False
 
 
 class TooLarge(InvalidRequest):
@@ -44,7 +45,9 @@ class TooLarge(InvalidRequest):
 
 
 RENDERERS: dict[str, Renderer] = {
-    "cloud-init": Renderer(cloud_init.render, cloud_init.fetching, reads_gzip=True, brings_bundle=True),
+    "cloud-init": Renderer(
+        cloud_init.render, cloud_init.fetching, reads_gzip=True, brings_bundle=True, restores=True
+    ),
     "coreos-cloudinit": Renderer(
         coreos_cloudinit.render, coreos_cloudinit.fetching, reads_gzip=True, asks_with_token=False
     ),
@@ -59,6 +62,12 @@ def render(dialect: str, spec: MemberSpec, base: bytes) -> bytes:
         able = " or ".join(name for name, one in RENDERERS.items() if one.brings_bundle)
         raise InvalidRequest(
             f"a machine of the dialect {dialect} cannot fetch certificates: set Tls=off, or take the dialect {able}"
+        )
+    if spec.restoration and not renderer.restores:
+        able = " or ".join(name for name, one in RENDERERS.items() if one.restores)
+        raise InvalidRequest(
+            f"a machine of the dialect {dialect} cannot restore a snapshot: leave RestoreFrom empty, or take the"
+            f" dialect {able}"
         )
     return renderer.render(spec, base)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etcd_resize.model import BUNDLE_FILES, BUNDLE_FOLDER, MemberSpec
+from etcd_resize.model import AUTHORITY_FILE, BUNDLE_FOLDER, CERTIFICATE_FILE, KEY_FILE, MemberSpec
 
 PROFILE_PATH = "/etc/profile.d/etcd-resize.sh"
 
@@ -15,6 +15,6 @@ def profile(spec: MemberSpec) -> str:
     """
     settings = {"ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": spec.identity.client_url}
     if spec.bundle:
-        paths = [f"{BUNDLE_FOLDER}/{name}" for name in BUNDLE_FILES]
-        settings |= zip(("ETCDCTL_CACERT", "ETCDCTL_CERT", "ETCDCTL_KEY"), paths, strict=True)
+        files = {"CACERT": AUTHORITY_FILE, "CERT": CERTIFICATE_FILE, "KEY": KEY_FILE}
+        settings |= {f"ETCDCTL_{name}": f"{BUNDLE_FOLDER}/{file}" for name, file in files.items()}
     return "".join(f"export {name}={value}\n" for name, value in settings.items())

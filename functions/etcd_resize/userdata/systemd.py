@@ -15,7 +15,8 @@ every variable, a forced new cluster leaves the others, and a proxy is no member
 
 _CONTROLS = {chr(code): f"\\x{code:02x}" for code in range(1, 32)}
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "%": "%%", **_CONTROLS})
-_RESTARTED = ("[Unit]", "StartLimitIntervalSec=0", "[Service]", "Restart=on-failure", "RestartSec=1")
+_UNIT = ("[Unit]", "StartLimitIntervalSec=0")
+_RESTARTED = ("[Service]", "Restart=on-failure", "RestartSec=1")
 
 
 def escaped(value: str) -> str:
@@ -34,7 +35,10 @@ def command(words: Sequence[str]) -> str:
 
 
 def drop_in(
-    environment: Mapping[str, str], unset: Sequence[str] = (), before: Sequence[Sequence[str]] = ()
+    environment: Mapping[str, str],
+    unset: Sequence[str] = (),
+    before: Sequence[Sequence[str]] = (),
+    wanted: Sequence[str] = (),
 ) -> str:
     """A drop-in that starts etcd again after a failure, with one ``Environment=`` line a variable.
 
@@ -45,8 +49,10 @@ def drop_in(
     specifier, control characters written as escapes so that a value cannot become a line of its own.
 
     ``unset``: variables that etcd must not see, whoever sets them; systemd takes them out last. ``before``: commands
-    that root runs before each start of etcd, which does not start if one of them fails.
+    that root runs before each start of etcd, which does not start if one of them fails. ``wanted``: units that systemd
+    starts along with it.
     """
     taken_out = [f"UnsetEnvironment={' '.join(unset)}"] if unset else []
     first = [f"ExecStartPre=+{words[0]} {command(words[1:])}" for words in before]
-    return "\n".join([*_RESTARTED, *assignments(environment), *taken_out, *first, ""])
+    along = [f"Wants={' '.join(wanted)}"] if wanted else []
+    return "\n".join([*_UNIT, *along, *_RESTARTED, *assignments(environment), *taken_out, *first, ""])

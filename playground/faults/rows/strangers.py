@@ -80,6 +80,7 @@ def enables_auth(world: World, _: Mailbox) -> None:
         world.etcdctl("user", "grant-role", "root", "root")
         world.etcdctl("auth", "enable")
     world.expect_status("UPDATE_ROLLBACK_COMPLETE")
+    world.expect_sentence("EtcdUser")
     world.etcdctl("--user", "root:secret", "auth", "disable")
     world.etcdctl("user", "delete", "root")
 
