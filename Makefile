@@ -132,6 +132,11 @@ build: .tools/sam/stamp ## sam build: the function and its layers, ready for sam
 demo: tools ## resize a real cluster 1, 3, 5, 3, 1 on this machine, under continuous writes; MACHINES=container
 	@$(PY) -m playground.demo --machines $(MACHINES)
 
+.PHONY: picture
+picture: .venv/stamp ## put the last demo's timeline and its text into docs, for the README
+	@$(PY) -m playground.page build/demo/result.json docs/demo.svg
+	@cp build/demo/summary.txt docs/demo.txt
+
 .PHONY: faults
 faults: tools ## cause every fault of the table during resizes, and see what holds; ETCD_VERSION picks the etcd
 	@test -z "$(ETCD_VERSION)" || $(MAKE) .tools/etcd/$(ETCD_VERSION)/stamp

@@ -113,7 +113,7 @@ def conduct(chosen: Options, console: Console) -> int:
         view.stop()
     picture = report.write(outcome, chosen.result, draw(demo.frame()))
     console.print(report.summary(outcome))
-    console.print(f"Written: {chosen.result} and {picture}")
+    console.print(f"Written: {chosen.result}, {picture} and {picture.with_name('report.html')}")
     return report.exit_status(outcome)
 
 

@@ -22,12 +22,16 @@ from playground.connections import Connections, NoAnswerError
 from playground.observer import NOTHING, Observer, endpoints, in_order, is_whole
 from playground.papers import Papers, none
 from playground.report import MachineLeft, Outcome, Step, StepDone, steps_of
+from playground.timeline import Sighting
 from playground.view import Frame, WritesSeen, event_line
 from playground.writer import Keys, Mark, Timing, Writer, held_by, read_back
 
 STACK = "etcd"
 SETTLE_SECONDS = 10.0
 """How long the cluster may take after a deployment until it is seen whole."""
+
+STRETCH_SECONDS = 0.25
+"""The picture shows the slowest write of each stretch of this length."""
 
 JOURNAL_SECONDS = 0.5
 """How old what is shown of the journal may be."""
@@ -221,6 +225,7 @@ class Demo:
             seen=seen,
             figures=self._writer.ledger.figures(since, self._mark),
             reason="" if deployed.ok else deployed.reason or last_word(deployed.output),
+            at=self._step_begun - self._begun,
         )
         self.outcome.steps.append(done)
         self.outcome.etcd = seen.version or self.outcome.etcd
@@ -258,6 +263,9 @@ class Demo:
             outcome.lost = tuple(keys.key(number).decode() for number in lost)
 
     def _look_what_is_left(self, cloud: Cloud) -> None:
+        started = self.outcome.started
+        self.outcome.sightings = [Sighting.of(view, at - started) for at, view in self._observer.history]
+        self.outcome.slowest = self._writer.ledger.slowest(self._begun, STRETCH_SECONDS)
         self._lines_at = 0.0  # so that the last picture shows the last event
         self.outcome.events = report.events(cloud.journal.records(), self.outcome.started)
         self.outcome.machines = tuple(

@@ -54,6 +54,11 @@ def in_order(view: ClusterView) -> list[Member]:
     return sorted(view.members, key=lambda member: (not member.started, member.name))
 
 
+def _shape(view: ClusterView) -> tuple[object, ...]:
+    leader = view.leader.id if view.leader else 0
+    return leader, *sorted((member.id, member.name, role(member)) for member in view.members)
+
+
 class Observer:
     """Looks at the cluster from a thread of its own, and keeps the latest view.
 
@@ -72,6 +77,8 @@ class Observer:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
         self.latest = NOTHING
+        self.history: list[tuple[float, ClusterView]] = []
+        """What was seen, and when, in seconds since the epoch; only views that differ in members, roles or leader."""
 
     def start(self) -> None:
         """Begin to look."""
@@ -98,6 +105,7 @@ class Observer:
                 silent = Health(serving=False)
                 members = tuple(replace(member, health=silent) for member in self.latest.members)
                 self.latest = replace(self.latest, members=members, has_quorum=False)
+            self._remember()
             return self.latest
 
     def wait(self, wanted: Callable[[ClusterView], bool], patience: float) -> ClusterView:
@@ -106,6 +114,11 @@ class Observer:
         while not wanted(seen := self.look()) and time.monotonic() < deadline:
             time.sleep(self._period)
         return seen
+
+    def _remember(self) -> None:
+        before = self.history[-1][1] if self.history else NOTHING
+        if _shape(before) != _shape(self.latest):
+            self.history.append((time.time(), self.latest))
 
     def _connected(self) -> EtcdGateway:
         if self._gateway is None:

@@ -190,6 +190,26 @@ def test_the_certificate_that_ends_first_and_the_newest_snapshot_are_metrics(wor
     assert world.metrics()["SnapshotAgeSeconds"] == 90
 
 
+def test_a_certificate_is_warned_of_thirty_days_before_its_end_and_the_cluster_is_healthy_still(
+    world: World,
+) -> None:
+    days = {"m1": 29.0, "m2": 31.0, "m3": 400.0}
+    for (name, left), address, member in zip(days.items(), ADDRESSES, world.etcd.members, strict=False):
+        world.record(name, address, member.id, expires=world.clock.time() + left * 86400)
+    report = world.report()
+    label = f"m1 ({hex_id(world.etcd.members[0].id)})"
+    wanted = f"the certificate of {label} ends in 29 days: flip its colour in Members"
+    assert report.warnings == (wanted,)
+    assert report.state == "healthy"
+    assert as_text(report)[-1] == wanted
+    assert as_data(report)["warnings"] == [wanted]
+    world.clock.sleep(2 * 86400)
+    assert len(world.report().warnings) == 2
+    kept = {"authority": "a", "certificate": "c", "key": "k", "expires": str(world.clock.time() + 86400)}
+    world.bucket.vault.kept["etcd/pki/function"] = json.dumps(kept).encode()
+    assert world.report().warnings[0] == "the function's certificate ends in 1 days: raise TlsGeneration"
+
+
 def test_the_certificate_that_the_function_shows_is_shown_and_its_end_counts(world: World) -> None:
     kept = {"authority": "a", "certificate": "c", "key": "k", "generation": 1, "expires": "87400"}
     world.bucket.vault.kept["etcd/pki/function"] = json.dumps(kept).encode()

@@ -15,7 +15,7 @@ def as_text(report: Report) -> list[str]:
     """Lines as ``etcdctl cluster-health`` and ``etcdctl member list`` of etcd 2 wrote them, then what is wrong."""
     health = [_line(one) for one in report.members]
     listed = answer.member_list(report.view).splitlines() if report.view else []
-    return [*health, f"cluster is {report.state}", *listed, *report.problems]
+    return [*health, f"cluster is {report.state}", *listed, *report.problems, *report.warnings]
 
 
 def _line(one: MemberReport) -> str:
@@ -44,6 +44,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "snapshot_age": report.snapshot_age,
         "certificate_days": report.certificate_days,
         "problems": list(report.problems),
+        "warnings": list(report.warnings),
     }
 
 

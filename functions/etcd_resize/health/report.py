@@ -9,6 +9,8 @@ from etcd_resize.model import ClusterView, Identity, Member, MemberRecord, host_
 
 HEALTHY, DEGRADED, UNAVAILABLE = "healthy", "degraded", "unavailable"
 DAY_SECONDS = 86400.0
+WARNING_DAYS = 30.0
+"""A certificate that has less left is told of; the alarm of template.yaml goes by the same number."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,8 @@ class Report:
     ``unavailable``. ``ours`` of the ``members`` are this stack's, by the journal. ``ghosts``: those of them that the
     last size which the guard accepted does not have; ``strays``: members that the journal has and the cluster has
     not. In the middle of a resize the member that comes or goes is among them for a while. ``problems`` are sentences,
-    the gravest first. ``certificate_days``: what the function's own certificate has left.
+    the gravest first; ``warnings`` are of what will go wrong. ``certificate_days``: what the function's own certificate
+    has left.
     """
 
     cluster: str
@@ -81,6 +84,7 @@ class Report:
     snapshot_age: float | None = None
     certificate_days: float | None = None
     problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def judge(found: Found) -> Report:
@@ -95,6 +99,7 @@ def judge(found: Found) -> Report:
             snapshot_age=age,
             certificate_days=left,
             problems=(found.problem,),
+            warnings=tuple(_warnings((), left)),
         )
     view = found.view
     members = tuple(_member(member, found, view) for member in view.members)
@@ -120,6 +125,7 @@ def judge(found: Found) -> Report:
         problems=problems
         if sound or problems
         else (f"{found.size} members are wanted, and {len(ours)} are there",),
+        warnings=tuple(_warnings(members, left)),
     )
 
 
@@ -151,6 +157,15 @@ def _strays(view: ClusterView, present: Sequence[tuple[Identity, MemberRecord]])
         if record.state == "added" and not any(_is(identity, member) for member in view.members):
             machine = f" on {record.instance}" if record.instance else ""
             yield f"{identity.name} at {identity.address}{machine}"
+
+
+def _warnings(members: Sequence[MemberReport], own: float | None) -> Iterable[str]:
+    if own is not None and own < WARNING_DAYS:
+        yield f"the function's certificate ends in {own:.0f} days: raise TlsGeneration"
+    for one in members:
+        if one.certificate_days is not None and one.certificate_days < WARNING_DAYS:
+            label, days = one.member.label, f"{one.certificate_days:.0f}"
+            yield f"the certificate of {label} ends in {days} days: flip its colour in Members"
 
 
 def _problems(
