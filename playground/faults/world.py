@@ -114,7 +114,7 @@ class Cloud(Playground):
         return self.directory / "control"
 
     def prepare(self) -> str:
-        """Build, and deploy once with real sam. Returns the template that further stacks are made from."""
+        """Build, and deploy once with real sam. Returns the URL of the template that further stacks are made from."""
         self.build()
         (self.control / FIRST).mkdir()
         (self.control / FIRST / "machines").touch()
@@ -125,7 +125,11 @@ class Cloud(Playground):
         body = client.get_template(StackName=FIRST, TemplateStage="Original")["TemplateBody"]
         text = body if isinstance(body, str) else json.dumps(body)
         # the playground shows S3's own address to sam; what it takes is its own
-        return text.replace("https://s3.us-east-1.amazonaws.com/", f"{self.endpoint}/")
+        text = text.replace("https://s3.us-east-1.amazonaws.com/", f"{self.endpoint}/")
+        s3, bucket, key = self.client("s3"), "faults", "template.json"
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
+        return f"{self.endpoint}/{bucket}/{key}"
 
 
 QUICK = {"StabilizationSeconds": "0", "TimeoutSeconds": str(TIMEOUT_SECONDS)}
@@ -164,7 +168,7 @@ class World:
         self.tls = parameters.get("Tls", "on") == "on"
         self.id = self._client.create_stack(
             StackName=self.stack,
-            TemplateBody=self.template,
+            TemplateURL=self.template,  # a body in the request may have 51,200 bytes
             Capabilities=CAPABILITIES,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
         )["StackId"]
