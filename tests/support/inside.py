@@ -86,6 +86,21 @@ def look(endpoints: Sequence[str]) -> ClusterView:
     return etcd.view(endpoints)
 
 
+def lead(endpoints: Sequence[str], name: str) -> None:
+    """Hand the leadership to the member of that name; it may have it already."""
+    seen = etcd.view(endpoints)
+    leader, target = seen.leader, seen.named(name)
+    assert leader
+    assert target
+    if leader.id == target.id:
+        return
+    gateway = EtcdGateway(endpoints)
+    try:
+        gateway.move_leader(leader, target)
+    finally:
+        gateway.close()
+
+
 _writers: list[tuple[Writer, Connections]] = []
 
 
