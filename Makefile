@@ -11,7 +11,7 @@ PY  := .venv/bin/python
 SAM := .tools/sam/bin/sam
 SOURCES := functions playground tests scripts
 TEMPLATES := template.yaml member.yaml
-LOCKS := layers/requirements $(addprefix requirements/,bootstrap build dev sam cloud aws checks proto etcd runtime)
+LOCKS := layers/requirements layers/certificates $(addprefix requirements/,bootstrap build dev sam cloud aws checks proto etcd runtime)
 MACHINES := process
 ENVIRONMENTS := .venv/stamp .tools/sam/stamp .tools/cloud/stamp .tools/aws/stamp
 
@@ -74,6 +74,7 @@ lock: $(INSTALLER) ## choose package versions anew, and write them with their ha
 	@for name in $(LOCKS); do \
 		echo "lock: $$name.txt"; \
 		$(INSTALLER) pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+			$$(test $$name != layers/requirements || echo --no-emit-package jmespath) \
 			--custom-compile-command 'make lock' $$name.in --output-file $$name.txt || exit 1; \
 	done
 
@@ -130,6 +131,11 @@ build: .tools/sam/stamp ## sam build: the function and its layers, ready for sam
 .PHONY: demo
 demo: tools ## resize a real cluster 1, 3, 5, 3, 1 on this machine, under continuous writes; MACHINES=container
 	@$(PY) -m playground.demo --machines $(MACHINES)
+
+.PHONY: picture
+picture: .venv/stamp ## put the last demo's timeline and its text into docs, for the README
+	@$(PY) -m playground.page build/demo/result.json docs/demo.svg
+	@cp build/demo/summary.txt docs/demo.txt
 
 .PHONY: faults
 faults: tools ## cause every fault of the table during resizes, and see what holds; ETCD_VERSION picks the etcd

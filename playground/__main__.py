@@ -1,9 +1,10 @@
-"""The playground's command line: `python -m playground up | status | shell | down | trees`."""
+"""The playground's command line: `python -m playground up | status | health | shell | down | trees`."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shlex
 import signal
@@ -90,6 +91,15 @@ def _parser() -> argparse.ArgumentParser:
     up.set_defaults(command=_up)
     status = commands.add_parser("status", parents=[directory], help="show the stacks and the machines")
     status.set_defaults(command=_status)
+    health = commands.add_parser(
+        "health",
+        parents=[directory],
+        help="ask a stack's ClusterHealth how its cluster is",
+        description="Invoke the function ClusterHealth. The exit status is 0 for a healthy cluster, 2 for another one.",
+    )
+    health.add_argument("--stack", default=STACK, help="the stack (default: %(default)s)")
+    health.add_argument("--json", action="store_true", help="print the report as data")
+    health.set_defaults(command=_health)
     shell = commands.add_parser(
         "shell",
         parents=[directory],
@@ -200,6 +210,16 @@ def _status(options: argparse.Namespace) -> int:
             f"  {machine.address:<15}  {machine.name or '-':<12}  {machine.state:<12}  {machine.instance}  {protected}"
         )
     return 0
+
+
+# ---- health ----
+
+
+def _health(options: argparse.Namespace) -> int:
+    report = Playground.running(options.directory).invoke(options.stack, "ClusterHealth")
+    text = report.pop("text")
+    print(json.dumps(report, indent=2) if options.json else "\n".join(text))
+    return 0 if report["state"] == "healthy" else 2
 
 
 # ---- shell ----

@@ -8,11 +8,12 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import pwd
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -166,10 +167,14 @@ class ProcessMachine(Supervised):
     kind = "process"
     stop_seconds = STOP_SECONDS
 
-    def __init__(self, folder: Path, launch: Launch, *, etcd: Path) -> None:
+    def __init__(self, folder: Path, launch: Launch, *, etcd: Path, trusted: Path) -> None:
+        """`etcd` is the program, `trusted` the certificate of the local AWS, which the machine fetches from."""
         super().__init__(folder, launch)
         self._etcd = etcd
+        self._trusted = trusted
         self._environment: dict[str, str] = {}
+        self._before: list[list[str]] = []
+        self._timers: list[tuple[float, list[str]]] = []
 
     def _install(self, *, starts: bool) -> bool:
         """Do what cloud-init does at the first boot."""
@@ -188,12 +193,19 @@ class ProcessMachine(Supervised):
             path.write_text(file.content, encoding="utf-8")
             path.chmod(file.permissions)
         self._environment = _environment(configuration, root)
+        self._before = [_command(words, root) for words in configuration.before]
+        self._timers = [(seconds, _command(words, root)) for seconds, words in configuration.timers]
+        for number, (seconds, command) in enumerate(self._timers):
+            threading.Thread(
+                target=self._run_again, args=(seconds, command), daemon=True, name=f"timer-{number}"
+            ).start()
         return True
 
     def _start(self) -> subprocess.Popen[bytes]:
+        brought = all(self._run_beside(command) for command in self._before)
         with (self.folder / "etcd.log").open("ab") as log:
             return subprocess.Popen(
-                [self._etcd],
+                [self._etcd] if brought else ["false"],
                 env=self._environment,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -205,6 +217,23 @@ class ProcessMachine(Supervised):
         """As its unit has it: Restart=on-failure."""
         self._log(f"systemd: etcd ended with status {status}")
         return None if status == 0 or attempt == RESTARTS else RESTART_SECONDS
+
+    def _run_again(self, seconds: float, command: list[str]) -> None:
+        """What a timer does: only while the machine is up."""
+        while not self._over.wait(seconds):
+            if self.facts["state"] == "running":
+                self._run_beside(command)
+
+    def _run_beside(self, command: list[str]) -> bool:
+        """Whether it succeeded: etcd does not start without it, and all is tried again, as a unit is."""
+        path = os.pathsep.join((str(self._etcd.parent), os.environ.get("PATH", "")))
+        variables = {**self._environment, "PATH": path, "SSL_CERT_FILE": str(self._trusted)}
+        done = subprocess.run(
+            command, env=variables, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            self._log(f"systemd: {command[0]} ended with status {done.returncode}: {done.stderr.strip()}")
+        return done.returncode == 0
 
     def _log(self, line: str) -> None:
         with (self.folder / "etcd.log").open("a", encoding="utf-8") as log:
@@ -257,6 +286,13 @@ class ContainerMachine(Supervised):
 
     def _again(self, status: int, _attempt: int) -> float | None:
         return 0 if status == containers.REBOOTS else None
+
+
+def _command(words: Sequence[str], root: Path) -> list[str]:
+    """A command of the machine, with absolute paths moved under its root, and no user but the one who runs it all."""
+    user = pwd.getpwuid(os.getuid()).pw_name
+    moved = [str(root / word.lstrip("/")) if word.startswith("/") else word for word in words]
+    return [user if word == "etcd" else word for word in moved]
 
 
 def _environment(configuration: Configuration, root: Path) -> dict[str, str]:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
-import etcd_resize  # noqa: F401 - imported first because it makes etcd3 loadable
-
-import etcd3  # isort: skip
 import grpc
-from etcd3 import etcdrpc
+
+from etcd_resize import gateway
+from etcd_resize.errors import Refused
+from etcd_resize.model import is_tls
+from playground.papers import Papers, none
+
+from etcd3 import etcdrpc  # isort: skip # etcd_resize makes it loadable
 
 CHANNEL_OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -34,7 +36,9 @@ class NoAnswerError(Exception):
 class Connections:
     """Calls to single endpoints. Every call takes a timeout in seconds and raises ``NoAnswerError``."""
 
-    def __init__(self) -> None:
+    def __init__(self, papers: Papers = none) -> None:
+        """``papers``: what is shown to members with TLS."""
+        self._papers = papers
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
 
@@ -65,12 +69,12 @@ class Connections:
             return call(self._client(url).kvstub)
         except grpc.RpcError as error:
             raise NoAnswerError(f"{error.code().name}: {error.details()}") from error
+        except Refused as error:
+            raise NoAnswerError(str(error)) from error
 
     def _client(self, url: str) -> Any:
         with self._lock:
             if url not in self._clients:
-                parts = urlsplit(url)
-                self._clients[url] = etcd3.client(
-                    host=parts.hostname, port=parts.port, grpc_options=CHANNEL_OPTIONS
-                )
+                papers = self._papers() if is_tls(url) else None
+                self._clients[url] = gateway.client(url, papers, CHANNEL_OPTIONS)
             return self._clients[url]

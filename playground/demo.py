@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from playground import report, tools
+from playground import papers, report, tools
 from playground.commands import conducted
-from playground.demo_run import Demo
+from playground.demo_run import STACK, Demo
 from playground.local import KINDS, Playground
 from playground.view import choose, draw
 
@@ -37,6 +37,7 @@ class Options:
     machines: str = "process"
     network: str = ""
     leader_leaves: bool = False
+    tls: str = "on"
     plain: bool = False
 
 
@@ -81,14 +82,15 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--leader-leaves", action="store_true", help="before each shrink, let a member lead that is to leave"
     )
+    parser.add_argument(
+        "--tls", choices=("on", "off"), default=default.tls, help="the parameter Tls of the stack"
+    )
     parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
     return Options(**vars(parser.parse_args(arguments)))
 
 
 def conduct(chosen: Options, console: Console) -> int:
     """Run the demo on a playground of its own, show it, report it. Returns the exit status."""
-    demo = Demo(chosen.sizes, leader_leaves=chosen.leader_leaves)
-    view = choose(demo.frame, console, plain=chosen.plain)
     playground = Playground(
         chosen.directory,
         kind=chosen.machines,
@@ -96,6 +98,12 @@ def conduct(chosen: Options, console: Console) -> int:
         port=chosen.port,
         etcd=chosen.etcd,
     )
+    demo = Demo(
+        chosen.sizes,
+        leader_leaves=chosen.leader_leaves,
+        papers=papers.of_stack(playground, STACK) if chosen.tls == "on" else None,
+    )
+    view = choose(demo.frame, console, plain=chosen.plain)
     playground.provide()  # before anything is drawn: it tells what it builds
     view.start()
     try:
@@ -105,7 +113,7 @@ def conduct(chosen: Options, console: Console) -> int:
         view.stop()
     picture = report.write(outcome, chosen.result, draw(demo.frame()))
     console.print(report.summary(outcome))
-    console.print(f"Written: {chosen.result} and {picture}")
+    console.print(f"Written: {chosen.result}, {picture} and {picture.with_name('report.html')}")
     return report.exit_status(outcome)
 
 

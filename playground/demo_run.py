@@ -20,13 +20,18 @@ from etcd_resize.model import ClusterView, client_url
 from playground import report
 from playground.connections import Connections, NoAnswerError
 from playground.observer import NOTHING, Observer, endpoints, in_order, is_whole
+from playground.papers import Papers, none
 from playground.report import MachineLeft, Outcome, Step, StepDone, steps_of
+from playground.timeline import Sighting
 from playground.view import Frame, WritesSeen, event_line
 from playground.writer import Keys, Mark, Timing, Writer, held_by, read_back
 
 STACK = "etcd"
 SETTLE_SECONDS = 10.0
 """How long the cluster may take after a deployment until it is seen whole."""
+
+STRETCH_SECONDS = 0.25
+"""The picture shows the slowest write of each stretch of this length."""
 
 JOURNAL_SECONDS = 0.5
 """How old what is shown of the journal may be."""
@@ -118,8 +123,12 @@ class Demo:
         timing: Timing = Timing(),  # noqa: B008 - a frozen value
         settle: float = SETTLE_SECONDS,
         leader_leaves: bool = False,
+        papers: Papers | None = None,
     ) -> None:
-        """Go through ``sizes``. ``leader_leaves``: before a shrink, let a member lead that is to leave."""
+        """Go through ``sizes``. ``leader_leaves``: before a shrink, let a member lead that is to leave.
+
+        ``papers``: what the writer shows the members; the stack is one without TLS if there are none.
+        """
         self.steps = steps_of(sizes)
         self.outcome = Outcome(started=time.time(), planned=len(self.steps), python=platform.python_version())
         self._begun = self._step_begun = time.monotonic()
@@ -131,8 +140,9 @@ class Demo:
         self._cloud: Cloud | None = None
         self._lines: tuple[str, ...] = ()
         self._lines_at = 0.0
-        self._connections = Connections()
-        self._observer = Observer(self._seeds)
+        self._tls, self._papers = papers is not None, papers or none
+        self._connections = Connections(self._papers)
+        self._observer = Observer(self._seeds, self._papers)
         self._writer = Writer(
             self._connections, self._observer.endpoints, Keys(uuid.uuid4().hex[:8]), timing=timing
         )
@@ -172,7 +182,7 @@ class Demo:
         )
 
     def _resize_all(self, cloud: Cloud) -> None:
-        parameters = dict(cloud.parameters())
+        parameters = {**cloud.parameters(), "Tls": "on" if self._tls else "off"}
         for step in self.steps[:-1]:
             if self._leader_leaves and step.after < step.before:
                 self._let_the_last_lead()
@@ -191,7 +201,7 @@ class Demo:
     def _let_the_last_lead(self) -> None:
         """Hand the leadership to the member that joined last: the one that a shrink takes first."""
         view = self._observer.look()
-        etcd = EtcdGateway(endpoints(view))
+        etcd = EtcdGateway(endpoints(view), self._papers())
         try:
             view, last = etcd.view(), in_order(view)[-1]
             if view.leader and view.leader.id != last.id:
@@ -215,6 +225,7 @@ class Demo:
             seen=seen,
             figures=self._writer.ledger.figures(since, self._mark),
             reason="" if deployed.ok else deployed.reason or last_word(deployed.output),
+            at=self._step_begun - self._begun,
         )
         self.outcome.steps.append(done)
         self.outcome.etcd = seen.version or self.outcome.etcd
@@ -252,6 +263,9 @@ class Demo:
             outcome.lost = tuple(keys.key(number).decode() for number in lost)
 
     def _look_what_is_left(self, cloud: Cloud) -> None:
+        started = self.outcome.started
+        self.outcome.sightings = [Sighting.of(view, at - started) for at, view in self._observer.history]
+        self.outcome.slowest = self._writer.ledger.slowest(self._begun, STRETCH_SECONDS)
         self._lines_at = 0.0  # so that the last picture shows the last event
         self.outcome.events = report.events(cloud.journal.records(), self.outcome.started)
         self.outcome.machines = tuple(
@@ -269,7 +283,7 @@ class Demo:
         for record in self._records():
             if record.get("kind") == "machine" and record.get("address"):
                 if record.get("what") == "start":
-                    running[record["instance"]] = client_url(record["address"])
+                    running[record["instance"]] = client_url(record["address"], tls=self._tls)
                 elif record.get("what") == "stop":
                     running.pop(record["instance"], None)
         return list(running.values())

@@ -1,6 +1,6 @@
 """The journal: what happened in the playground, one JSON object a line, in the order in which it happened.
 
-The local CloudFormation writes it, tests and the demo read it. It holds no decision and filters nothing.
+The local CloudFormation writes it, tests and the demo read it. It holds no decision, and hides secrets.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+MASK = "****"
+"""What CloudFormation shows in place of a secret."""
 FOLLOW_SECONDS = 0.1
 """How often `follow` looks for new lines."""
 
@@ -23,12 +25,21 @@ class Journal:
         self.path = path
         self._clock = clock
         self._lock = threading.Lock()
+        self._secrets: set[str] = set()
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Write MASK for these texts from now on, wherever they stand."""
+        with self._lock:
+            self._secrets.update(filter(None, secrets))
 
     def write(self, kind: str, **fields: object) -> None:
         """Append one record: `at` (seconds since the epoch), `kind`, then the fields."""
         with self._lock, self.path.open("a", encoding="utf-8") as file:
             record = {"at": round(self._clock(), 4), "kind": kind, **fields}
-            file.write(json.dumps(record, default=str) + "\n")
+            line = json.dumps(record, default=str)
+            for secret in self._secrets:
+                line = line.replace(json.dumps(secret)[1:-1], MASK)
+            file.write(f"{line}\n")
 
     def records(self) -> list[dict[str, Any]]:
         """Every record so far, the oldest first."""

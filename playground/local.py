@@ -34,6 +34,8 @@ HOST = "127.0.0.1"
 KINDS = {"process": "127.77", "container": "10.77"}
 """The kinds of machines, and the first half of their addresses if nobody chooses another."""
 REGION = "us-east-1"
+PACKAGES = "packages"
+"""The bucket of what `package` uploads."""
 START_SECONDS = 60.0
 """How long the local AWS may take to answer for the first time."""
 STOP_SECONDS = 10.0
@@ -97,6 +99,8 @@ class Playground:
         self._release = release
         self._cloud: subprocess.Popen[bytes] | None = None
         self._clients: dict[str, Any] = {}
+        self._packaged: Path | None = None
+        self._packages: dict[str, bytes] = {}
 
     @classmethod
     def running(cls, directory: Path) -> Playground:
@@ -239,6 +243,7 @@ class Playground:
                 "AWS_ENDPOINT_URL_S3": f"https://{self.gateway}:{self.port}",
             }
         return kept | {
+            "ANSWERS_ON_LOOPBACK": "1",  # else the functions refuse events that are not answered at S3
             "BIND_HOST": HOST,
             "MINISTACK_HOST": HOST,
             "MINISTACK_REGION": REGION,
@@ -270,7 +275,7 @@ class Playground:
             return False
         with contextlib.suppress(OSError, urllib.error.URLError):
             context = ssl.create_default_context(cafile=str(self.certificate))
-            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", context=context, timeout=5):  # noqa: S310
+            with urllib.request.urlopen(f"{self.endpoint}/_ministack/health", context=context, timeout=5):  # noqa: S310 - our own, https
                 return True
         return False
 
@@ -391,17 +396,43 @@ class Playground:
 
     @property
     def built_template(self) -> Path:
-        """The template that `build` makes and `deploy` takes."""
-        return self.directory / "build/template.yaml"
+        """The template that `build` makes and `deploy` takes; the one of `package`, if that was called."""
+        return self._packaged or self.directory / "build/template.yaml"
 
     def build(self, template: Path = tools.ROOT / "template.yaml") -> None:
         """Run `sam build`."""
         if not template.exists():
             raise PlaygroundError(f"There is no {template} to build.")
+        self._packaged = None
         build = str(self.built_template.parent)
         self.run(
             "sam", "build", "--template-file", str(template), "--build-dir", build, timeout=COMMAND_SECONDS
         )
+
+    def package(self) -> None:
+        """Run `sam package` on what was built: many stacks of it are then packed once, not once each."""
+        packaged = self.directory / "packaged.yaml"
+        self.client("s3").create_bucket(Bucket=PACKAGES)
+        command = ["sam", "package", "--template-file", str(self.built_template), "--s3-bucket", PACKAGES]
+        self.run(*command, "--output-template-file", str(packaged), timeout=COMMAND_SECONDS)
+        text = packaged.read_text(encoding="utf-8")  # sam takes a nested template from S3's own address alone
+        packaged.write_text(
+            text.replace(f"{self.endpoint}/", f"https://s3.{REGION}.amazonaws.com/"), encoding="utf-8"
+        )
+        self._packaged, self._packages = packaged, self._uploaded()
+
+    def _uploaded(self) -> dict[str, bytes]:
+        s3 = self.client("s3")
+        keys = [item["Key"] for item in s3.list_objects_v2(Bucket=PACKAGES).get("Contents", [])]
+        return {key: s3.get_object(Bucket=PACKAGES, Key=key)["Body"].read() for key in keys}
+
+    def _upload_again(self) -> None:
+        """`sam delete` takes a stack's packages along, also those that other stacks are made of."""
+        s3 = self.client("s3")
+        there = {item["Key"] for item in s3.list_objects_v2(Bucket=PACKAGES).get("Contents", [])}
+        for key, content in self._packages.items():
+            if key not in there:
+                s3.put_object(Bucket=PACKAGES, Key=key, Body=content)
 
     def deploy_command(self, stack: str, parameters: Mapping[str, str], template: Path) -> list[str]:
         """The `sam deploy` that a user would type."""
@@ -419,6 +450,8 @@ class Playground:
 
         The parameters that every stack needs here go along with its first deploy only: CloudFormation keeps them.
         """
+        if self._packaged and template is None:
+            self._upload_again()
         is_new = self.status(stack) in {"", "REVIEW_IN_PROGRESS"}
         wanted = {**(self.parameters() if is_new else {}), **parameters}
         command = self.deploy_command(stack, wanted, template or self.built_template)
@@ -453,6 +486,18 @@ class Playground:
         """A stack's outputs, by name."""
         described = self._describe(stack) or {}
         return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+
+    def invoke(self, stack: str, function: str, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What the stack's function, by its logical ID, answers to an event. Raises PlaygroundError if it fails."""
+        resources = self.client("cloudformation").describe_stack_resources(StackName=stack)["StackResources"]
+        named = [one["PhysicalResourceId"] for one in resources if one["LogicalResourceId"] == function]
+        if not named:
+            raise PlaygroundError(f"The stack {stack} has no function {function}.")
+        result = self.client("lambda").invoke(FunctionName=named[0], Payload=json.dumps(event or {}))
+        answer = json.loads(result["Payload"].read())
+        if "FunctionError" in result:
+            raise PlaygroundError(f"{function} failed: {answer.get('errorMessage', answer)}")
+        return dict(answer)
 
     def reason(self, stack: str) -> str:
         """Why the last operation on a stack failed: the sentence of the first resource, through nested stacks."""

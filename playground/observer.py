@@ -14,7 +14,8 @@ from typing import Literal
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model import ClusterView, Health, Member, is_tls
+from playground.papers import Papers, none
 
 PERIOD = 0.5
 """Seconds between two looks."""
@@ -53,20 +54,31 @@ def in_order(view: ClusterView) -> list[Member]:
     return sorted(view.members, key=lambda member: (not member.started, member.name))
 
 
+def _shape(view: ClusterView) -> tuple[object, ...]:
+    leader = view.leader.id if view.leader else 0
+    return leader, *sorted((member.id, member.name, role(member)) for member in view.members)
+
+
 class Observer:
     """Looks at the cluster from a thread of its own, and keeps the latest view.
 
-    ``seeds`` gives client URLs to begin with, and again whenever no known member answers.
+    ``seeds`` gives client URLs to begin with, and again whenever no known member answers; ``papers`` what is shown to
+    those with TLS.
     """
 
-    def __init__(self, seeds: Callable[[], Iterable[str]], *, period: float = PERIOD) -> None:
+    def __init__(
+        self, seeds: Callable[[], Iterable[str]], papers: Papers = none, *, period: float = PERIOD
+    ) -> None:
         self._seeds = seeds
+        self._papers = papers
         self._period = period
         self._gateway: EtcdGateway | None = None
         self._looking = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
         self.latest = NOTHING
+        self.history: list[tuple[float, ClusterView]] = []
+        """What was seen, and when, in seconds since the epoch; only views that differ in members, roles or leader."""
 
     def start(self) -> None:
         """Begin to look."""
@@ -93,6 +105,7 @@ class Observer:
                 silent = Health(serving=False)
                 members = tuple(replace(member, health=silent) for member in self.latest.members)
                 self.latest = replace(self.latest, members=members, has_quorum=False)
+            self._remember()
             return self.latest
 
     def wait(self, wanted: Callable[[ClusterView], bool], patience: float) -> ClusterView:
@@ -102,10 +115,16 @@ class Observer:
             time.sleep(self._period)
         return seen
 
+    def _remember(self) -> None:
+        before = self.history[-1][1] if self.history else NOTHING
+        if _shape(before) != _shape(self.latest):
+            self.history.append((time.time(), self.latest))
+
     def _connected(self) -> EtcdGateway:
         if self._gateway is None:
             known = [url for member in self.latest.members for url in member.client_urls]
-            self._gateway = EtcdGateway(tuple(dict.fromkeys((*known, *self._seeds()))))
+            urls = tuple(dict.fromkeys((*known, *self._seeds())))
+            self._gateway = EtcdGateway(urls, self._papers() if any(map(is_tls, urls)) else None)
         return self._gateway
 
     def _let_go(self) -> None:

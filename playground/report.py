@@ -17,7 +17,9 @@ from rich.table import Table
 from rich.text import Text
 
 from etcd_resize.model import ClusterView
+from playground import page
 from playground.observer import NOTHING, in_order, is_whole
+from playground.timeline import Sighting, spans
 from playground.view import members_words
 from playground.writer import Figures
 
@@ -61,6 +63,8 @@ class StepDone:
     seen: ClusterView = NOTHING
     figures: Figures = NO_WRITES
     reason: str = ""
+    at: float = 0.0
+    """When it began, in seconds since the run did."""
 
     def line(self) -> str:
         """The step in one line, for the live view."""
@@ -98,6 +102,9 @@ class Outcome:
     events: list[dict[str, Any]] = field(default_factory=list)
     etcd: str = ""
     python: str = ""
+    sightings: list[Sighting] = field(default_factory=list)
+    slowest: list[tuple[float, float]] = field(default_factory=list)
+    """The slowest write of each short stretch: seconds since ``started``, and milliseconds."""
 
 
 def problems(outcome: Outcome) -> list[str]:
@@ -171,13 +178,28 @@ def result(outcome: Outcome) -> dict[str, Any]:
             "errors": dict(outcome.errors),
         },
         "events": outcome.events,
+        "members": spans(outcome.sightings, outcome.events, _end(outcome)),
+        "latency": [[round(at, 3), round(milliseconds, 3)] for at, milliseconds in outcome.slowest],
     }
+
+
+def _end(outcome: Outcome) -> float:
+    """When the last thing happened, in seconds since the run began."""
+    return max(
+        (
+            *(done.at + done.seconds for done in outcome.steps),
+            *(event["at"] for event in outcome.events),
+            *(sighting.at for sighting in outcome.sightings),
+        ),
+        default=0.0,
+    )
 
 
 def _row(done: StepDone) -> dict[str, Any]:
     return {
         "from": done.step.before,
         "to": done.step.after,
+        "at": round(done.at, 3),
         "ok": done.ok,
         "seconds": round(done.seconds, 3),
         "members": [member.name for member in in_order(done.seen)],
@@ -259,10 +281,12 @@ def _writes_words(outcome: Outcome) -> str:
 def write(outcome: Outcome, path: Path, last: RenderableType = "") -> Path:
     """Write the result as JSON to ``path`` and, as text beside it, the ``last`` picture with the summary.
 
-    Returns the text's path.
+    ``report.html`` beside it is the same for a browser. Returns the text's path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result(outcome), indent=2) + "\n")
+    found = result(outcome)
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    path.with_name("report.html").write_text(page.render(found))
     picture = path.with_name("summary.txt")
     with picture.open("w") as file:
         Console(file=file, width=WIDTH, color_system=None).print(last, summary(outcome))

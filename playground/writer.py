@@ -163,6 +163,19 @@ class Ledger:
             longest_gap_ms=max(gaps, default=0.0) * 1000,
         )
 
+    def slowest(self, since: float, width: float) -> list[tuple[float, float]]:
+        """The slowest write of each stretch of ``width`` seconds.
+
+        Each with the seconds after ``since`` (of the monotonic clock) at which it was acknowledged, and with the
+        milliseconds it took.
+        """
+        with self._lock:
+            found: dict[int, tuple[float, float]] = {}
+            for moment, seconds in zip(self._moments, self._seconds, strict=True):
+                stretch, here = int((moment - since) // width), (moment - since, seconds * 1000)
+                found[stretch] = max(found.get(stretch, here), here, key=lambda write: write[1])
+        return [found[stretch] for stretch in sorted(found)]
+
 
 class Writer:
     """Writes from a thread of its own, one key after the other, in turn through all ``endpoints``.

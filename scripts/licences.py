@@ -2,7 +2,7 @@
 
     python -m scripts.licences
 
-Names and versions come from layers/requirements.txt, licences from the metadata of the same packages in this Python's
+Names and versions come from the locks in layers/, licences from the metadata of the same packages in this Python's
 environment, as they came from their authors. A licence that is not known here is an error: somebody has to read it.
 """
 
@@ -14,23 +14,26 @@ from importlib import metadata
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOCK = ROOT / "layers/requirements.txt"
+LOCKS = (ROOT / "layers/requirements.txt", ROOT / "layers/certificates.txt")
 PAGE = ROOT / "docs/licences.md"
 KNOWN = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache Software License 2.0": "Apache-2.0",
     "Apache-2.0": "Apache-2.0",
+    "Apache-2.0 OR BSD-3-Clause": "Apache-2.0 OR BSD-3-Clause",
     "Apache2": "Apache-2.0",
+    "BSD-3-Clause": "BSD-3-Clause",
     "MIT": "MIT",
+    "MIT-0": "MIT-0",
     "PSF-2.0": "PSF-2.0",
 }
 """What packages call their licence, and its name at https://spdx.org/licenses."""
 HEAD = """\
 # Licences
 
-What ships in the function's layer besides this project, which is under the Apache License 2.0. `make licences` writes
-this page from the packages' own metadata; versions and hashes are those of `layers/requirements.txt`. The texts lie in
-the layer, in each package's `*.dist-info`.
+What ships in the function's layers besides this project, which is under the Apache License 2.0. `make licences` writes
+this page from the packages' own metadata; versions and hashes are those of the locks in `layers/`. The texts lie in
+the layers, in each package's `*.dist-info`.
 
 | package | version | licence |
 |---|---|---|
@@ -41,10 +44,15 @@ class Unlisted(Exception):
     """A package whose licence cannot be told. The message says what to do."""
 
 
+def locked() -> str:
+    """The text of all locks of what ships."""
+    return "".join(lock.read_text(encoding="utf-8") for lock in LOCKS)
+
+
 def page(lock: str) -> str:
     """The page for the packages of a lock file. Raises Unlisted."""
-    locked = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock, re.MULTILINE)
-    return HEAD + "".join(_row(name, version) for name, version in locked)
+    packages = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;]+)", lock, re.MULTILINE)
+    return HEAD + "".join(_row(name, version) for name, version in sorted(set(packages)))
 
 
 def _row(name: str, version: str) -> str:
@@ -67,6 +75,6 @@ def _row(name: str, version: str) -> str:
 
 if __name__ == "__main__":
     try:
-        PAGE.write_text(page(LOCK.read_text(encoding="utf-8")), encoding="utf-8")
+        PAGE.write_text(page(locked()), encoding="utf-8")
     except Unlisted as problem:
         sys.exit(str(problem))

@@ -22,6 +22,10 @@ TOGETHER = ("stack", "faults", "playground", "demo", "artifact")
 """Folders whose tests share something that is slow to make, the slowest first: each runs on one worker, in order."""
 
 
+STACKS_MIDDLE = "tests/stack/test_rep"
+"""The files up to this name take about as long as those after it."""
+
+
 def _folder(item: str) -> str:
     return item.split("/")[1] if item.count("/") > 1 else ""
 
@@ -37,7 +41,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
     class Together(LoadScopeScheduling):  # type: ignore[misc]
         def _split_scope(self, nodeid: str) -> str:
-            return _folder(nodeid) if _folder(nodeid) in TOGETHER else nodeid.partition("::")[0]
+            file, folder = nodeid.partition("::")[0], _folder(nodeid)
+            if folder == "stack":  # the longest by far: each half has a playground of its own
+                return f"{folder} {int(file > STACKS_MIDDLE)}"
+            return folder if folder in TOGETHER else file
 
     return Together(config, log)
 

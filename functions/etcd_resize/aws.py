@@ -19,8 +19,9 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from etcd_resize.errors import Refused
-from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord
+from etcd_resize.errors import Refused, Retryable
+from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord, Restoration
+from etcd_resize.snapshot import check_head, verified
 
 _CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
 """A subnet without a route to the service must end in a sentence, soon."""
@@ -28,7 +29,10 @@ _REGIONAL = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
 """Else a presigned URL names the global host, which a subnet with nothing but an endpoint for S3 does not reach."""
 URL_SECONDS = 3600
 """How long a machine may take to fetch its UserData: its promotion is waited for at most 840 s, and EC2 may be slow."""
+BUNDLE_URL_SECONDS = 1800
+"""How long a machine may take to fetch its key: twice what its promotion is waited for at the most."""
 _PART_BYTES = 8 * 1024 * 1024
+_CHUNK_BYTES = 1024 * 1024
 _OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
 _NOBODY = "i-00000000000000000"
 
@@ -61,10 +65,32 @@ class Snapshots(Protocol):
     """Where snapshots go, and UserData too large for an answer. Raises Refused when they cannot be kept there."""
 
     def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
-        """Keep the bytes of ``chunks``, streamed; returns where they are."""
+        """Keep the bytes of ``chunks``, streamed; returns where they are. Nothing is kept if ``chunks`` raises."""
+
+    def newest(self, cluster: str) -> float | None:
+        """When the cluster's newest snapshot was stored, in seconds since the epoch; None if there is none."""
 
     def keep(self, identity: Identity, document: bytes) -> str:
         """Keep the member's UserData; returns a URL from which whoever has it gets it, for URL_SECONDS."""
+
+    def restorable(self, uri: str) -> Restoration:
+        """The snapshot at ``s3://bucket/key``, of whatever bucket, once all of it was read and found sound."""
+
+
+class Vault(Protocol):
+    """Where keys and certificates are kept. Raises Refused when they cannot be."""
+
+    def read(self, cluster: str, name: str) -> bytes | None:
+        """What is kept of the cluster under that name, or None."""
+
+    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
+        """Keep it, encrypted. ``only_new``: what is there already stays."""
+
+    def lend(self, cluster: str, name: str) -> str:
+        """A URL from which whoever has it gets it, for BUNDLE_URL_SECONDS."""
+
+    def adopted(self, where: str) -> bytes | None:
+        """What the user has put at ``<bucket>/<key>``, or None."""
 
 
 class Machines(Protocol):
@@ -84,12 +110,15 @@ class Bucket:
     """The journal and the snapshots, in one S3 bucket.
 
     ``<cluster>/cluster.json``, ``<cluster>/members/<name>@<address>.json``,
-    ``<cluster>/snapshots/<time>-<name>.db`` and ``<cluster>/userdata/<name>@<address>-<sha256>``.
+    ``<cluster>/snapshots/<time>-r<revision>-<member>.db``, the same with ``last-`` before the time, and
+    ``<cluster>/userdata/<name>@<address>-<sha256>``; with TLS also ``<cluster>/pki/`` and ``<cluster>/client/``, of
+    which ``service.trust`` tells.
     """
 
-    def __init__(self, name: str) -> None:
-        """``name`` of the bucket."""
+    def __init__(self, name: str, kms_key: str = "") -> None:
+        """``name`` of the bucket; ``kms_key`` encrypts the keys in it, else the bucket's own encryption does."""
         self._name = name
+        self._kms_key = kms_key
         self._etags: dict[str, str] = {}
         """Of what was read last, by key; empty if there was nothing."""
 
@@ -100,20 +129,15 @@ class Bucket:
     def member(self, identity: Identity) -> MemberRecord | None:
         """See ``Journal.member``."""
         stored = self._read(_member_key(identity))
-        return MemberRecord(**{**stored, "answer": _pairs(stored["answer"])}) if stored else None
+        if not stored:
+            return None
+        settings = tuple((name, value) for name, value in stored.get("settings", ()))
+        return MemberRecord(**{**stored, "answer": _pairs(stored["answer"]), "settings": settings})
 
     def recorded(self, cluster: str, address: str = "") -> list[tuple[Identity, MemberRecord]]:
         """See ``Journal.recorded``."""
         prefix, suffix = f"{cluster}/members/", f"@{address}.json" if address else ".json"
-        pages = self._s3.get_paginator("list_objects_v2")
-        keys = self._asked(
-            f"list {prefix}",
-            lambda: [
-                item["Key"]
-                for page in pages.paginate(Bucket=self._name, Prefix=prefix)
-                for item in page.get("Contents", [])
-            ],
-        )
+        keys = [item["Key"] for item in self._list(prefix)]
         names = [key.removeprefix(prefix).removesuffix(".json") for key in keys if key.endswith(suffix)]
         identities = [Identity.parse(f"{cluster}/{name}") for name in names]
         return [
@@ -132,7 +156,7 @@ class Bucket:
         try:
             self._write(key, _stored(record), **condition)
         except Refused as refused:
-            if isinstance(refused.__cause__, ClientError) and _code(refused.__cause__) in _OVERTAKEN:
+            if _overtaken(refused):
                 return False
             raise
         return True
@@ -154,38 +178,111 @@ class Bucket:
         self._write(_cluster_key(name), {**asdict(record), "accepted": accepted})
 
     def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
-        """See ``Snapshots.store``: in parts of 8 MiB, two at a time, so the memory stays small."""
+        """See ``Snapshots.store``: in parts of 8 MiB, two at a time, so the memory stays small.
+
+        What ``chunks`` raises ends the upload, and nothing is kept.
+        """
         key = f"{cluster}/snapshots/{name}.db"
         transfer = TransferConfig(multipart_chunksize=_PART_BYTES, max_concurrency=2)
         self._asked(
             f"store {key}",
-            lambda: self._s3.upload_fileobj(_Stream(iter(chunks)), self._name, key, Config=transfer),
+            lambda: self._s3.upload_fileobj(
+                # buffered, because a part is what one read gives: a short one would be taken for the end of the file
+                io.BufferedReader(_Stream(iter(chunks)), _PART_BYTES),
+                self._name,
+                key,
+                Config=transfer,
+            ),
         )
         return f"s3://{self._name}/{key}"
+
+    def newest(self, cluster: str) -> float | None:
+        """See ``Snapshots.newest``: by S3's own time."""
+        stored = [item["LastModified"].timestamp() for item in self._list(f"{cluster}/snapshots/")]
+        return max(stored, default=None)
 
     def keep(self, identity: Identity, document: bytes) -> str:
         """See ``Snapshots.keep``: the key has the document's sha256 in it, so that no other takes its place."""
         digest = hashlib.sha256(document).hexdigest()
         key = f"{identity.cluster}/userdata/{identity.name}@{identity.address}-{digest[:16]}"
 
-        def put() -> str:
-            self._s3.put_object(Bucket=self._name, Key=key, Body=document)
-            asked_for = {"Bucket": self._name, "Key": key}
-            url: str = self._s3.generate_presigned_url("get_object", asked_for, ExpiresIn=URL_SECONDS)
-            return url
+        self._asked(f"keep {key}", lambda: self._s3.put_object(Bucket=self._name, Key=key, Body=document))
+        return self._presigned(key, URL_SECONDS)
 
-        return self._asked(f"keep {key}", put)
+    def read(self, cluster: str, name: str) -> bytes | None:
+        """See ``Vault.read``."""
+        return self._get(f"{cluster}/{name}")
+
+    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
+        """See ``Vault.write``: encrypted with the key of the stack, which few may use."""
+        key = f"{cluster}/{name}"
+        settings = {"IfNoneMatch": "*"} if only_new else {}
+        if self._kms_key:
+            settings |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._kms_key}
+        try:
+            self._asked(
+                f"write {key}",
+                lambda: self._s3.put_object(Bucket=self._name, Key=key, Body=document, **settings),
+            )
+        except Refused as refused:
+            if not (only_new and _overtaken(refused)):
+                raise
+
+    def lend(self, cluster: str, name: str) -> str:
+        """See ``Vault.lend``."""
+        return self._presigned(f"{cluster}/{name}", BUNDLE_URL_SECONDS)
+
+    def adopted(self, where: str) -> bytes | None:
+        """See ``Vault.adopted``."""
+        bucket, _, key = where.partition("/")
+        return Bucket(bucket)._get(key)  # noqa: SLF001 - its own kind
+
+    def _presigned(self, key: str, seconds: int) -> str:
+        asked_for = {"Bucket": self._name, "Key": key}
+        return self._asked(
+            f"sign a URL of {key}",
+            lambda: str(self._s3.generate_presigned_url("get_object", asked_for, ExpiresIn=seconds)),
+        )
+
+    def restorable(self, uri: str) -> Restoration:
+        """See ``Snapshots.restorable``. Some small parts are read first, then all of it, in pieces of 1 MiB."""
+        name, _, key = uri.removeprefix("s3://").partition("/")
+        try:
+            size = int(self._ranged(name, key, 0, 1)["ContentRange"].rpartition("/")[2])
+            check_head(lambda offset, length: self._ranged(name, key, offset, length)["Body"].read(), size)
+            digest = hashlib.sha256()
+            for chunk in verified(
+                self._s3.get_object(Bucket=name, Key=key)["Body"].iter_chunks(_CHUNK_BYTES)
+            ):
+                digest.update(chunk)
+            url: str = self._s3.generate_presigned_url(
+                "get_object", {"Bucket": name, "Key": key}, ExpiresIn=URL_SECONDS
+            )
+        except (ClientError, BotoCoreError) as problem:
+            raise Refused(f"cannot read {uri}, is it there? {_cause(problem)}") from problem
+        except Retryable as problem:
+            raise Refused(f"{uri} is damaged, its sha256 is another: take another snapshot") from problem
+        except Refused as problem:
+            raise Refused(f"cannot restore {uri}: {problem}") from problem
+        return Restoration(url, digest.hexdigest())
+
+    def _ranged(self, name: str, key: str, offset: int, length: int) -> Any:
+        asked = f"bytes={offset}-{offset + length - 1}"
+        return self._s3.get_object(Bucket=name, Key=key, Range=asked)
 
     def _read(self, key: str) -> dict[str, Any] | None:
-        def get() -> dict[str, Any] | None:
+        found = self._get(key)
+        return json.loads(found) if found is not None else None
+
+    def _get(self, key: str) -> bytes | None:
+        def get() -> bytes | None:
             try:
                 found = self._s3.get_object(Bucket=self._name, Key=key)
             except self._s3.exceptions.NoSuchKey:
                 self._etags[key] = ""
                 return None
             self._etags[key] = found["ETag"]
-            stored: dict[str, Any] = json.loads(found["Body"].read())
-            return stored
+            return bytes(found["Body"].read())
 
         return self._asked(f"read {key}", get)
 
@@ -196,6 +293,17 @@ class Bucket:
             lambda: self._s3.put_object(
                 Bucket=self._name, Key=key, Body=body, ContentType="application/json", **condition
             ),
+        )
+
+    def _list(self, prefix: str) -> list[dict[str, Any]]:
+        pages = self._s3.get_paginator("list_objects_v2")
+        return self._asked(
+            f"list {prefix}",
+            lambda: [
+                item
+                for page in pages.paginate(Bucket=self._name, Prefix=prefix)
+                for item in page.get("Contents", [])
+            ],
         )
 
     def _asked(self, what: str, call: Callable[[], _T]) -> _T:
@@ -265,6 +373,11 @@ class _Stream(io.RawIOBase):
         buffer[: len(taken)] = taken
         self._rest = self._rest[len(taken) :]
         return len(taken)
+
+
+def _overtaken(refused: Refused) -> bool:
+    """Whether a conditional write came too late."""
+    return isinstance(refused.__cause__, ClientError) and _code(refused.__cause__) in _OVERTAKEN
 
 
 def _unreachable(problem: BotoCoreError) -> Refused:

@@ -6,6 +6,7 @@ an error is translated here, once, by ``_MEANINGS``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +19,8 @@ from etcd3 import etcdrpc
 
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import ClusterView, Health, Member, hex_id
+from etcd_resize.model import ClusterView, Credentials, Health, Member, User, hex_id, is_tls
+from etcd_resize.snapshot import verified
 
 PROBE_SECONDS = 1.5
 """How long one member may take to answer when it is looked at. An election takes about one second."""
@@ -61,8 +63,17 @@ class Gateway(Protocol):
     def move_leader(self, leader: Member, target: Member) -> None:
         """Hand the leadership from ``leader`` to ``target``."""
 
+    def revision(self, member: Member) -> int:
+        """The revision of the keys that ``member`` has reached; a snapshot taken of it now has it, or a later one."""
+
     def snapshot(self, source: Member) -> Iterator[bytes]:
-        """The database of ``source``, in chunks, as etcdctl would save it."""
+        """The database of ``source`` in chunks, as etcdctl would save it: its sha256 is behind it, and verified."""
+
+    def publish(self, key: str, text: str) -> None:
+        """Put ``text`` under ``key``, for the machines to read."""
+
+    def write(self, member: Member, key: str, value: str) -> float:
+        """Put one key through ``member``, a voter; the seconds until a quorum had it."""
 
     def close(self) -> None:
         """Let go of all connections."""
@@ -80,14 +91,44 @@ class _Probe:
     errors: tuple[str, ...]
 
 
+class _Token(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor):  # type: ignore[misc]
+    """Puts a user's token on every call of a client, once there is one.
+
+    etcd3's own way, call credentials, is refused by gRPC over a connection without TLS.
+    """
+
+    def __init__(self) -> None:
+        self.value = ""
+
+    def intercept_unary_unary(self, continuation: Callable[..., Any], call: Any, request: Any) -> Any:
+        """See ``grpc.UnaryUnaryClientInterceptor``."""
+        return continuation(self._on(call), request)
+
+    def intercept_unary_stream(self, continuation: Callable[..., Any], call: Any, request: Any) -> Any:
+        """See ``grpc.UnaryStreamClientInterceptor``."""
+        return continuation(self._on(call), request)
+
+    def _on(self, call: Any) -> Any:
+        token = [("token", self.value)] if self.value else []
+        return call._replace(metadata=[*(call.metadata or ()), *token])
+
+
 class EtcdGateway:
     """The real thing: one etcd3 client for each endpoint, asked side by side."""
 
-    def __init__(self, endpoints: Sequence[str]) -> None:
-        """``endpoints``: client URLs of members that are known; the others are found through them."""
+    def __init__(
+        self, endpoints: Sequence[str], credentials: Credentials | None = None, user: User | None = None
+    ) -> None:
+        """``endpoints``: client URLs of members that are known; the others are found through them.
+
+        ``credentials``: what is shown to those that speak TLS. ``user``: as whom to ask, where etcd's auth is enabled;
+        where it is not, there is no need of it.
+        """
         self._given = tuple(endpoints)
+        self._credentials, self._user = credentials, user
         self._found: tuple[str, ...] = ()
         self._clients: dict[str, etcd3.Etcd3Client] = {}
+        self._tokens: dict[str, _Token] = {}
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="etcd-probe")
         self._voters: tuple[Member, ...] = ()
         self._left: set[str] = set()
@@ -125,9 +166,11 @@ class EtcdGateway:
             status = self._call(client, "Maintenance/Status", wire.StatusRequest(), wire.StatusResponse)
         except grpc.RpcError as problem:
             return _brief(problem)
-        problem_text = ""
+        problem_text, read_seconds = "", 0.0
         if not status.isLearner:
-            problem_text = self._read(client)
+            begin = time.perf_counter()
+            problem_text = self._read(url)
+            read_seconds = time.perf_counter() - begin
         try:
             # a list straight after a linearizable read of the same member is as fresh as that read
             listed = self._call(
@@ -149,26 +192,49 @@ class EtcdGateway:
                 applied=status.raftIndex,
                 term=status.raftTerm,
                 db_size=status.dbSize,
+                pending=max(0, status.raftIndex - status.raftAppliedIndex),
+                db_in_use=status.dbSizeInUse,
+                read_seconds=0.0 if problem_text else read_seconds,
                 problem=problem_text or ("" if serving else "it knows no leader"),
             ),
             members=tuple(_member(member) for member in listed),
             errors=tuple(status.errors),
         )
 
-    def _read(self, client: etcd3.Etcd3Client) -> str:
-        """Empty if a linearizable read was answered, else what came instead."""
+    def _read(self, url: str, *, again: bool = True) -> str:
+        """Empty if a linearizable read was answered, else what came instead. Refused if etcd wants another user.
+
+        A token lasts for minutes, and not always through a restart: it is asked for ``again``, once.
+        """
+        token = self._tokens[url]
         try:
-            client.get_response(_PROBED_KEY)
+            if self._user and not token.value:
+                token.value = self._authenticate(url, self._user)
+            self._client(url).get_response(_PROBED_KEY)
         except (grpc.RpcError, etcd3.Etcd3Exception) as problem:
             error = _rpc_error(problem)
-            if "permission denied" in (error.details() or ""):
+            details = error.details() or ""
+            if self._user is None and "permission denied" in details:
                 return ""  # denied means that the cluster has agreed on it: a quorum answered
-            if "user name is empty" in (error.details() or ""):
-                raise Refused(
-                    "etcd asks for a user and a password (auth is enabled), which this version does not have"
-                ) from problem
+            if unwanted := _unwanted(details, self._user):
+                raise Refused(unwanted) from problem
+            if "invalid auth token" in details:
+                token.value = ""
+                if again:
+                    return self._read(url, again=False)
             return _brief(error)
         return ""
+
+    def _authenticate(self, url: str, user: User) -> str:
+        """A token for the user; empty where auth is not enabled."""
+        request = etcdrpc.AuthenticateRequest(name=user.name, password=user.password)
+        try:
+            answer = etcdrpc.AuthStub(self._client(url).channel).Authenticate(request, PROBE_SECONDS)
+        except grpc.RpcError as problem:
+            if "authentication is not enabled" in (problem.details() or ""):
+                return ""
+            raise
+        return str(answer.token)
 
     # --- acting ---
 
@@ -213,8 +279,20 @@ class EtcdGateway:
             lambda: client.maintenancestub.MoveLeader(request, CHANGE_SECONDS),
         )
 
+    def revision(self, member: Member) -> int:
+        """See ``Gateway.revision``."""
+        client = self._client(member.client_urls[0])
+        status = _translated(
+            f"status of {member.label}",
+            lambda: client.maintenancestub.Status(etcdrpc.StatusRequest(), PROBE_SECONDS),
+        )
+        return int(status.header.revision)
+
     def snapshot(self, source: Member) -> Iterator[bytes]:
         """See ``Gateway.snapshot``."""
+        return verified(self._streamed(source))
+
+    def _streamed(self, source: Member) -> Iterator[bytes]:
         what = f"snapshot from {source.label}"
         client = self._client(source.client_urls[0])
         stream = client.maintenancestub.Snapshot(etcdrpc.SnapshotRequest(), SNAPSHOT_SECONDS)
@@ -223,6 +301,18 @@ class EtcdGateway:
             if response is None:
                 return
             yield response.blob
+
+    def publish(self, key: str, text: str) -> None:
+        """See ``Gateway.publish``."""
+        request = etcdrpc.PutRequest(key=key.encode(), value=text.encode())
+        self._change(f"put {key}", lambda client: client.kvstub.Put(request, CHANGE_SECONDS))
+
+    def write(self, member: Member, key: str, value: str) -> float:
+        """See ``Gateway.write``."""
+        client = self._client(member.client_urls[0])
+        begin = time.perf_counter()
+        _translated(f"write through {member.label}", lambda: client.put(key, value))
+        return time.perf_counter() - begin
 
     def close(self) -> None:
         """See ``Gateway.close``."""
@@ -241,10 +331,13 @@ class EtcdGateway:
 
     def _client(self, url: str) -> etcd3.Etcd3Client:
         if url not in self._clients:
-            parts = urlsplit(url)
-            self._clients[url] = etcd3.client(
-                host=parts.hostname, port=parts.port, timeout=PROBE_SECONDS, grpc_options=_CHANNEL_OPTIONS
-            )
+            made = client(url, self._credentials, _CHANNEL_OPTIONS, PROBE_SECONDS)
+            token = self._tokens[url] = _Token()
+            made.channel = grpc.intercept_channel(made.channel, token)
+            made.kvstub = etcdrpc.KVStub(made.channel)
+            made.clusterstub = etcdrpc.ClusterStub(made.channel)
+            made.maintenancestub = etcdrpc.MaintenanceStub(made.channel)
+            self._clients[url] = made
         return self._clients[url]
 
     @staticmethod
@@ -258,6 +351,37 @@ class EtcdGateway:
             response_deserializer=response.FromString,
         )
         return call(request, timeout=timeout)
+
+
+class _Client(etcd3.Etcd3Client):  # type: ignore[misc] # etcd3 has no types
+    """A client that is given texts in PEM where etcd3 reads files."""
+
+    def _get_secure_creds(self, ca_cert: str, cert_key: str, cert_cert: str) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(ca_cert.encode(), cert_key.encode(), cert_cert.encode())
+
+
+def client(
+    url: str,
+    credentials: Credentials | None,
+    options: Sequence[tuple[str, int]] = (),
+    timeout: float | None = None,
+) -> etcd3.Etcd3Client:
+    """A client of the one member at ``url``. The name in it is checked against the member's certificate.
+
+    ``options`` of the gRPC channel; ``timeout`` of every call, in seconds. Raises Refused for TLS without credentials.
+    """
+    parts = urlsplit(url)
+    texts = {}
+    if is_tls(url):
+        if credentials is None:
+            raise Refused(f"{url} speaks TLS, and there are no credentials for it: set Tls=on")
+        texts = {
+            "ca_cert": credentials.authority,
+            "cert_key": credentials.key,
+            "cert_cert": credentials.certificate,
+        }
+    host = f"dns:///{parts.hostname}"  # else a host called unix or xds would be another way to connect
+    return _Client(host=host, port=parts.port, timeout=timeout, grpc_options=options, **texts)
 
 
 # --- from what was answered to a view ----------------------------------------------------------------
@@ -320,11 +444,29 @@ def _alarms(probe: _Probe, names: dict[int, str]) -> Iterator[str]:
 
 # --- from what etcd refuses to what it means -----------------------------------------------------------
 
+_FORBIDDEN = ("permission denied", "user name not found", "user not found")
+"""Said to a user without the right, and to a certificate whose name is no user: with TLS that is the user's name."""
+_NEEDED = "EtcdUser must name a user with etcd's role root, by which it lets members in and out"
+
+
+def _unwanted(details: str, user: User | None) -> str:
+    """The sentence for what etcd says to a user that it does not want; empty for anything else."""
+    if user is None:
+        asks = "etcd asks for a user and a password (auth is enabled): give EtcdUser and EtcdPasswordSecret"
+        return asks if "user name is empty" in details else ""
+    if "invalid user ID or password" in details:
+        return (
+            f"etcd does not take the user {user.name} with this password: mend EtcdUser, or the secret that"
+            " EtcdPasswordSecret names, and deploy again"
+        )
+    return f"etcd does not let {user.name} read: {_NEEDED}" if "permission denied" in details else ""
+
+
 _MEANINGS: tuple[tuple[str, type[Refused | Retryable]], ...] = (
     ("given member URLs are invalid", Refused),
     ("user name is empty", Refused),
     ("invalid user ID or password", Refused),
-    ("permission denied", Refused),
+    *((said, Refused) for said in _FORBIDDEN),
     ("not enough started members", Refused),
     ("database space exceeded", Refused),
 )
@@ -338,7 +480,8 @@ def _translated(what: str, call: Callable[[], _T]) -> _T:
     except (grpc.RpcError, etcd3.Etcd3Exception) as problem:
         details = _brief(_rpc_error(problem))
         meaning = next((kind for text, kind in _MEANINGS if text in details), Retryable)
-        raise meaning(f"{what}: {details}") from problem
+        cure = f": {_NEEDED}" if any(said in details for said in _FORBIDDEN) else ""
+        raise meaning(f"{what}: {details}{cure}") from problem
 
 
 def _rpc_error(problem: BaseException) -> grpc.RpcError:
@@ -348,10 +491,20 @@ def _rpc_error(problem: BaseException) -> grpc.RpcError:
     return problem.__context__
 
 
+_TLS = (
+    ("CERTIFICATE_VERIFY_FAILED", "the member's certificate is not of the authority that we know"),
+    ("Hostname Verification", "the member's certificate is that of another address"),
+    ("WRONG_VERSION_NUMBER", "the member does not speak it"),
+    ("Unwrap failed", "the member does not take our certificate"),
+)
+"""What gRPC says, without an answer of etcd's, when it is not the network that keeps two apart."""
+
+
 def _brief(problem: Any) -> str:
     code, details = problem.code().name.lower().replace("_", " "), problem.details() or ""
     if problem.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer in time"
     if problem.code() is grpc.StatusCode.UNAVAILABLE and "etcdserver" not in details:
-        return "cannot be reached"
+        told = next((meaning for text, meaning in _TLS if text in details), "")
+        return f"TLS: {told}" if told else "cannot be reached"
     return details.removeprefix("etcdserver: ") or code

@@ -13,14 +13,16 @@ from typing import Any
 
 from crhelper import CfnResource
 
-from etcd_resize import sender, service
+from etcd_resize import origin, sender, service
 from etcd_resize.aws import Bucket, Ec2Machines
-from etcd_resize.errors import EtcdResizeError
+from etcd_resize.errors import EtcdResizeError, InvalidRequest
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.request import answerable, parse
 
 RESERVE_SECONDS = 15.0
 """Kept of Lambda's time for the answer itself."""
+LOCAL = "ANSWERS_ON_LOOPBACK"
+"""Set where CloudFormation is a program on the same machine, and never in a template: answers go nowhere else then."""
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,12 @@ helper = _Helper(log_level="INFO", boto_level="ERROR", sleep_on_delete=0)
 
 
 def handler(event: object, context: Any) -> None:
-    """Lambda's entry point. Raises InvalidRequest for an event that names nobody to answer."""
+    """Lambda's entry point. Raises InvalidRequest, and answers nobody, if the event is not from a stack of ours."""
+    try:
+        origin.check(event, context.invoked_function_arn, local=LOCAL in os.environ)
+    except InvalidRequest as reason:
+        logger.warning("%s", reason)
+        raise
     helper(answerable(event), context)
 
 
@@ -51,6 +58,7 @@ def handle(event: dict[str, Any], context: Any) -> str:
     try:
         request = parse(event)
         helper.PhysicalResourceId = request.physical_id
+        helper.NoEcho = request.secret
         logger.info("%s %s %s", request.action, request.resource, request.physical_id)
         budget = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
         helper.Data.update(service.handle(outside(), request, budget))
@@ -65,7 +73,12 @@ def handle(event: dict[str, Any], context: Any) -> str:
 
 def outside() -> service.Outside:
     """The real outside: etcd, the bucket that the environment names, EC2, and time."""
-    bucket = Bucket(os.environ["BUCKET"])
+    bucket = Bucket(os.environ["BUCKET"], os.environ.get("KMS_KEY", ""))
     return service.Outside(
-        connect=EtcdGateway, journal=bucket, snapshots=bucket, machines=Ec2Machines(), clock=time
+        connect=EtcdGateway,
+        journal=bucket,
+        snapshots=bucket,
+        machines=Ec2Machines(),
+        clock=time,
+        vault=bucket,
     )

@@ -18,14 +18,29 @@ UNHEALTHY_ALARMS = frozenset({"NOSPACE", "CORRUPT"})
 """Alarms under which a membership must not change (https://etcd.io/docs/v3.5/op-guide/maintenance/)."""
 
 
-def peer_url(address: str) -> str:
+def peer_url(address: str, *, tls: bool = False) -> str:
     """The URL under which the member at ``address`` talks to its peers."""
-    return f"http://{address}:{PEER_PORT}"
+    return f"{scheme(tls=tls)}://{address}:{PEER_PORT}"
 
 
-def client_url(address: str) -> str:
+def client_url(address: str, *, tls: bool = False) -> str:
     """The URL under which the member at ``address`` serves clients."""
-    return f"http://{address}:{CLIENT_PORT}"
+    return f"{scheme(tls=tls)}://{address}:{CLIENT_PORT}"
+
+
+def scheme(*, tls: bool) -> str:
+    """What a member's URLs begin with."""
+    return "https" if tls else "http"
+
+
+def is_tls(url: str) -> bool:
+    """Whether a member's URL is one of TLS."""
+    return url.startswith("https://")
+
+
+def host_of(url: str) -> str:
+    """The address, or the name, in a member's URL."""
+    return urlsplit(url).hostname or ""
 
 
 def hex_id(member_id: int) -> str:
@@ -55,7 +70,19 @@ def bootstrap_cluster_id(member_id: int) -> int:
 
 def peer_url_of(url: str) -> str:
     """The peer URL of the member of ours whose client URL is ``url``: the same host, the peers' port."""
-    return peer_url(urlsplit(url).hostname or "")
+    return peer_url(host_of(url), tls=is_tls(url))
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a client shows a cluster with TLS, and by what it knows the members: three texts in PEM.
+
+    ``authority``: the certificate of the cluster's authority. The key is in no representation of it.
+    """
+
+    authority: str
+    certificate: str
+    key: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -64,7 +91,9 @@ class Health:
 
     ``serving``: a voter answered a linearizable read, a learner answered its status. ``reachable``: it
     answered its status at least; a voter without a quorum does that much.
-    ``leader``: the ID of the leader it knows, 0 for none. ``applied``: its raft index (entries).
+    ``leader``: the ID of the leader it knows, 0 for none. ``applied``: its raft index (entries), of which the last
+    ``pending`` are not applied to its database yet. ``db_size`` in bytes, of which ``db_in_use`` hold data.
+    ``read_seconds``: how long that linearizable read took; 0 if there was none.
     """
 
     serving: bool
@@ -75,6 +104,9 @@ class Health:
     term: int = 0
     db_size: int = 0
     problem: str = ""
+    pending: int = 0
+    db_in_use: int = 0
+    read_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -135,8 +167,16 @@ class ClusterView:
         return min(versions, key=_version_key, default="")
 
     def at(self, url: str) -> Member | None:
-        """The member that is registered under the peer URL ``url``."""
-        return next((member for member in self.members if url in member.peer_urls), None)
+        """The member that is registered under the peer URL ``url``, whichever its scheme."""
+        place = urlsplit(url).netloc
+        return next(
+            (
+                member
+                for member in self.members
+                if any(urlsplit(registered).netloc == place for registered in member.peer_urls)
+            ),
+            None,
+        )
 
     def named(self, name: str) -> Member | None:
         """The member called ``name``."""
@@ -153,11 +193,15 @@ def _version_key(version: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a member is for CloudFormation: ``<cluster>/<name>@<address>``, the physical resource ID."""
+    """Who a member is for CloudFormation: ``<cluster>/<name>@<address>``, the physical resource ID.
+
+    ``tls`` says how it speaks, not who it is: it is in no physical ID, and two identities are compared without it.
+    """
 
     cluster: str
     name: str
     address: str
+    tls: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         return f"{self.cluster}/{self.name}@{self.address}"
@@ -165,21 +209,29 @@ class Identity:
     @property
     def peer_url(self) -> str:
         """Where its peers reach it, and what it is registered under."""
-        return peer_url(self.address)
+        return peer_url(self.address, tls=self.tls)
 
     @property
     def client_url(self) -> str:
         """Where clients reach it."""
-        return client_url(self.address)
+        return client_url(self.address, tls=self.tls)
 
     @classmethod
-    def parse(cls, physical_id: str) -> Identity | None:
+    def parse(cls, physical_id: str, *, tls: bool = False) -> Identity | None:
         """The identity in a physical resource ID, or None if it is not one of ours."""
         cluster, slash, rest = physical_id.partition("/")
         name, at, address = rest.partition("@")
         if not (cluster and slash and name and at and address) or "/" in rest or "@" in address:
             return None
-        return cls(cluster, name, address)
+        return cls(cluster, name, address, tls)
+
+
+@dataclass(frozen=True)
+class User:
+    """A user of etcd's own. The password is in no text of this value."""
+
+    name: str
+    password: str = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -191,6 +243,40 @@ class Release:
 
 
 @dataclass(frozen=True)
+class Bundle:
+    """A member's key and certificates: where its machine fetches them, once, and their sha256 in hexadecimal.
+
+    ``url`` is a presigned one, so whoever has it has the key until it expires. What lies there is JSON, a mapping of
+    the file names in ``BUNDLE_FILES`` to PEM texts.
+    """
+
+    url: str = field(repr=False)
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Restoration:
+    """The snapshot that a bootstrap starts from: where its machine fetches it, and its sha256 in hexadecimal.
+
+    ``url`` is a presigned one: whoever has it has all keys, until it expires.
+    """
+
+    url: str = field(repr=False)
+    sha256: str
+
+
+BUNDLE_FOLDER = "/etc/etcd-resize"
+AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, REVOKED_FILE = BUNDLE_FILES = (
+    "ca.pem",
+    "member.pem",
+    "member-key.pem",
+    "revoked.pem",
+)
+REVOKED_KEY = "/etcd-resize/revoked"
+"""Where the cluster itself keeps the list of revoked certificates, from which each machine takes it every minute."""
+
+
+@dataclass(frozen=True)
 class MemberSpec:
     """All that a machine must be told to become the member. The input of every UserData renderer.
 
@@ -199,6 +285,9 @@ class MemberSpec:
     ``data_dir``: empty for the one that is usual where the machine's etcd comes from.
     ``release`` and ``image`` say where that is, if not the distribution's own: an archive, or a container image
     with its digest. A dialect that cannot bring etcd that way refuses.
+    ``bundle``: with TLS, where the member's key and certificates are; ``peers`` is then the one common name that a
+    peer's certificate must have, empty for any that the authority has signed.
+    ``restoration``: what its data is made of before its first start; None for none, or for what a join brings.
     """
 
     identity: Identity
@@ -209,6 +298,9 @@ class MemberSpec:
     settings: tuple[tuple[str, str], ...] = field(default=())
     release: Release | None = None
     image: str = ""
+    bundle: Bundle | None = None
+    peers: str = ""
+    restoration: Restoration | None = None
 
     @property
     def initial_cluster_text(self) -> str:
@@ -227,7 +319,25 @@ class MemberSpec:
             "ETCD_INITIAL_CLUSTER": self.initial_cluster_text,
             "ETCD_INITIAL_CLUSTER_STATE": self.state,
             "ETCD_INITIAL_CLUSTER_TOKEN": self.token,
+            **(self._tls() if self.bundle else {}),
             **dict(self.settings),
+        }
+
+    def _tls(self) -> dict[str, str]:
+        """Both sides show a certificate, clients and peers alike (https://etcd.io/docs/v3.5/op-guide/security/)."""
+        authority, certificate, key, revoked = (f"{BUNDLE_FOLDER}/{name}" for name in BUNDLE_FILES)
+        return {
+            "ETCD_CERT_FILE": certificate,
+            "ETCD_KEY_FILE": key,
+            "ETCD_TRUSTED_CA_FILE": authority,
+            "ETCD_CLIENT_CERT_AUTH": "true",
+            "ETCD_CLIENT_CRL_FILE": revoked,
+            "ETCD_PEER_CERT_FILE": certificate,
+            "ETCD_PEER_KEY_FILE": key,
+            "ETCD_PEER_TRUSTED_CA_FILE": authority,
+            "ETCD_PEER_CLIENT_CERT_AUTH": "true",
+            "ETCD_PEER_CRL_FILE": revoked,
+            **({"ETCD_PEER_CERT_ALLOWED_CN": self.peers} if self.peers else {}),
         }
 
 
@@ -278,9 +388,10 @@ class Promote:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Copy the data of ``source``, a healthy voter, into the bucket."""
+    """Copy the data of ``source``, a healthy voter, into the bucket. ``last``: before its whole stack goes."""
 
     source: Member
+    last: bool = False
 
     def __str__(self) -> str:
         return f"snapshot from {self.source.label}"
@@ -337,8 +448,28 @@ class Unprotect:
         return f"lift the protection of the machine {self.instance}"
 
 
+@dataclass(frozen=True)
+class Revoke:
+    """Let no member take certificates any more: their serial numbers in hexadecimal, each with its end in seconds."""
+
+    serials: tuple[tuple[str, float], ...]
+
+    def __str__(self) -> str:
+        return f"revoke the certificates {', '.join(serial for serial, _ in self.serials)}"
+
+
 Step: TypeAlias = (
-    Wait | Refuse | AddLearner | Promote | Snapshot | MoveLeader | Remove | Hold | Protect | Unprotect
+    Wait
+    | Refuse
+    | AddLearner
+    | Promote
+    | Snapshot
+    | MoveLeader
+    | Remove
+    | Hold
+    | Protect
+    | Unprotect
+    | Revoke
 )
 
 
@@ -366,7 +497,10 @@ class MemberRecord:
     ``state``: ``intended`` (written before the learner is added), ``added`` (the answer is complete),
     ``left`` (removed, or never there when its Delete came). ``stack_id`` is the only stack whose
     Delete may remove it. ``at`` is in seconds since the epoch. ``answer`` is what Create answered.
-    ``instance`` is the machine that was protected for it.
+    ``instance`` is the machine that was protected for it. ``serial`` is that of its certificate, in hexadecimal, and
+    ``expires`` its end in seconds since the epoch; with TLS only. ``successor`` is the physical ID of the member that
+    is to replace it, as long as the replacement can still be rolled back: its Delete ends that. ``settings`` are those
+    that its machine was made with, in the form of ``MemberProperties.settings``.
     """
 
     state: str
@@ -376,6 +510,10 @@ class MemberRecord:
     member_id: int = 0
     answer: tuple[tuple[str, str], ...] = ()
     instance: str = ""
+    serial: str = ""
+    expires: float = 0.0
+    successor: str = ""
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

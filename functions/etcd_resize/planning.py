@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from etcd_resize import versions
 from etcd_resize.model import (
     UNHEALTHY_ALARMS,
     AddLearner,
@@ -18,12 +19,14 @@ from etcd_resize.model import (
     Hold,
     Identity,
     Member,
+    MemberRecord,
     MoveLeader,
     Plan,
     Promote,
     Protect,
     Refuse,
     Remove,
+    Revoke,
     Snapshot,
     Step,
     Unprotect,
@@ -36,6 +39,11 @@ HEALTH_PATIENCE = 30.0
 
 An election takes one to two seconds, a restarted member some more; what lasts longer needs a person.
 """
+DEATH_SECONDS = 10.0
+"""Seconds without service after which a member that is to be replaced counts as dead, and is removed first.
+
+Longer than a restart of etcd. One that comes back later has lost nothing: the rest has a quorum without it.
+"""
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,15 @@ class Progress:
     """What this event has done and seen so far. Nothing of it is kept between events.
 
     ``released``: the machines whose protection was lifted. ``healthy_for``: seconds for which the new voter
-    has served without a break.
+    has served without a break. ``waited``: seconds for which ``waited_for`` has been the cause of all waiting.
     """
 
     snapshot_taken: bool = False
     protected: bool = False
     released: frozenset[str] = frozenset()
     healthy_for: float = 0.0
+    waited_for: str = ""
+    waited: float = 0.0
 
 
 # --- joining ---------------------------------------------------------------------------------------
@@ -62,11 +72,15 @@ def plan_join(
     *,
     claimed: bool,
     ghosts: Sequence[Ghost] = (),
+    replaces: Identity | None = None,
+    version: str = "",
 ) -> Plan:
     """How ``identity`` becomes a learner of the cluster.
 
     ``claimed``: the journal says that what is registered under this peer URL was added by this stack.
     ``ghosts``: what earlier lives of the same member have left behind, and must be out first.
+    ``replaces``: the member whose place it takes. It votes until the clean-up, unless it is dead: then it is removed
+    first, because etcd admits nobody while a voter is down. ``version``: of the newcomer's etcd, if it is known yet.
 
     Always a learner first: a voter that does not start takes the quorum of a cluster of one away at once
     (https://etcd.io/docs/v3.5/learning/design-learner/).
@@ -77,15 +91,39 @@ def plan_join(
         return Plan(goal, _known_member(identity, registered, claimed=claimed))
     if eviction := _ghosts_out(view, progress, ghosts):
         return Plan(goal, (*eviction, AddLearner(identity)))
-    namesake = view.named(identity.name)
+    if unfit := versions.obstacle(version, _versions(view)):
+        return Plan(goal, (Refuse(f"{identity.name} cannot join: {unfit}"),))
+    old = view.at(replaces.peer_url) if replaces else None
+    namesake = next((one for one in view.members if one.name == identity.name and one != old), None)
     if namesake is not None:
         reason = (
             f"the name {identity.name} is taken by {namesake.label} at {namesake.peer_urls[0]}:"
             " choose another ClusterName or remove that member"
         )
         return Plan(goal, (Refuse(reason),))
+    if old and not old.health.serving:
+        return Plan(goal, (*_dead_one_out(view, progress, old), AddLearner(identity)))
     obstacle = _no_quorum(view) or _alarm(view) or _pending_learner(view) or _unhealthy(view.voters)
     return Plan(goal, (obstacle or AddLearner(identity),))
+
+
+def _dead_one_out(view: ClusterView, progress: Progress, old: Member) -> tuple[Step, ...]:
+    """The removal of a dead member, if its successor can then be added: else it is better to leave all as it is."""
+    without = replace(view, members=tuple(member for member in view.members if member != old))
+    if lost := _no_quorum(view):
+        way_out = f"{lost.reason}; if they are gone for good, restore a snapshot: nobody can be replaced now"
+        return (replace(lost, reason=way_out),)
+    if obstacle := _alarm(view) or _pending_learner(without) or _unhealthy(without.voters):
+        return (obstacle,)
+    if progress.waited_for != "dead" or progress.waited < DEATH_SECONDS:
+        return (
+            Wait(
+                "dead",
+                f"{old.label} does not serve: if it stays so, it is removed before its successor joins",
+            ),
+        )
+    snapshot = () if progress.snapshot_taken else (Snapshot(_snapshot_source(view, avoid=old)),)
+    return (*snapshot, Remove(old))
 
 
 def _known_member(identity: Identity, registered: Member, *, claimed: bool) -> tuple[Step, ...]:
@@ -121,23 +159,32 @@ def plan_promotion(
     """
     goal = f"make {identity.name} a voter"
     member = view.at(identity.peer_url)
-    if member is None:
-        return Plan(goal, (Refuse(f"{identity.name} is not a member any more: somebody removed it"),))
-    if member.id != member_id:
-        reason = f"{identity.peer_url} belongs to {member.label} now: somebody replaced {identity.name}"
-        return Plan(goal, (Refuse(reason),))
+    if member is None or member.id != member_id:
+        return Plan(goal, (_gone(identity, member),))
     protection = (Protect(instance),) if instance and not progress.protected else ()
     if protection and not member.is_learner:
         # somebody else promoted it, or it bootstraps: serving or not, its machine has part of the quorum
         return Plan(goal, (*protection, Hold(member)))
     if not member.health.serving:
         return Plan(goal, (_newcomer_down(identity, member),))
+    if member.is_learner and (unfit := versions.obstacle(member.health.version, _versions(view))):
+        return Plan(goal, (Refuse(f"{identity.name} cannot vote: {unfit}"),))
     if blocked := _no_quorum(view):
         return Plan(goal, (replace(blocked, patience=float("inf")),))
     steps: list[Step] = [*protection, Promote(member)] if member.is_learner else []
     if member.is_learner or progress.healthy_for < stabilization:
         steps.append(Hold(member))
     return Plan(goal, tuple(steps))
+
+
+def _gone(identity: Identity, other: Member | None) -> Refuse:
+    if other is None:
+        return Refuse(f"{identity.name} is not a member any more: somebody removed it")
+    return Refuse(f"{identity.peer_url} belongs to {other.label} now: somebody replaced {identity.name}")
+
+
+def _versions(view: ClusterView) -> list[str]:
+    return [member.health.version for member in view.voters]
 
 
 def _newcomer_down(identity: Identity, member: Member) -> Wait:
@@ -221,6 +268,19 @@ def plan_eviction(
     )
 
 
+def plan_revocation(view: ClusterView, recorded: Iterable[tuple[Identity, MemberRecord]]) -> Plan:
+    """Certificates of members that are out are taken no more. ``recorded``: what the journal says of the cluster's.
+
+    Without a quorum the list may be an old one, and nobody counts as out.
+    """
+    out = [
+        (record.serial, record.expires)
+        for identity, record in recorded
+        if view.has_quorum and record.serial and view.at(identity.peer_url) is None
+    ]
+    return Plan("let nobody in who has left", (Revoke(tuple(out)),) if out else ())
+
+
 def _last_voter(member: Member) -> Refuse:
     return Refuse(
         f"{member.label} is the last voter and holds the only copy of the data; the last snapshot is missing:"
@@ -249,18 +309,28 @@ def _too_weak(rest: Sequence[Member], leaving: Member) -> Wait | None:
 
 
 def plan_shrink(
-    view: ClusterView, progress: Progress, *, leaving: Sequence[str], ghosts: Sequence[Ghost] = ()
+    view: ClusterView,
+    progress: Progress,
+    *,
+    leaving: Sequence[str],
+    ghosts: Sequence[Ghost] = (),
+    in_order: bool = True,
 ) -> Plan:
     """What must hold, and be done, before members at the peer URLs ``leaving`` are removed in that order.
+
+    Not ``in_order``: members were replaced, and CloudFormation cleans up after them side by side. Then it must hold
+    in the worst order, in which those that serve leave first.
 
     CloudFormation deletes after it has updated, and does not stop at a failed delete; so all that can be
     refused is refused here. The removals are walked through on paper: after each, those that serve must be
     a quorum of those that vote.
     """
-    goal = f"shrink by {len(leaving)}"
+    goal = f"shrink by {len(leaving)}" if in_order else f"let {len(leaving)} go that were replaced"
     if eviction := _ghosts_out(view, progress, ghosts):
         return Plan(goal, eviction)
     going = [member for url in leaving if (member := view.at(url)) and not member.is_learner]
+    if not in_order:
+        going.sort(key=lambda member: not member.health.serving)
     gone = {member.id for member in going}
     staying = [member for member in view.voters if member.id not in gone]
     if not staying:
@@ -299,7 +369,16 @@ def plan_last_snapshot(view: ClusterView, progress: Progress) -> Plan:
     goal = "take the last snapshot"
     if progress.snapshot_taken:
         return Plan(goal)
-    return Plan(goal, (_no_quorum(view) or Snapshot(_snapshot_source(view, avoid=None)),))
+    return Plan(goal, (_no_quorum(view) or Snapshot(_snapshot_source(view, avoid=None), last=True),))
+
+
+def plan_snapshot(view: ClusterView, progress: Progress) -> Plan:
+    """A snapshot of a cluster that goes on, of data that is known to be sound."""
+    goal = "take a snapshot"
+    if progress.snapshot_taken:
+        return Plan(goal)
+    obstacle = _no_quorum(view) or _corrupt(view)
+    return Plan(goal, (obstacle or Snapshot(_snapshot_source(view, avoid=None)),))
 
 
 def _ghosts_out(view: ClusterView, progress: Progress, ghosts: Sequence[Ghost]) -> tuple[Step, ...]:
@@ -345,6 +424,15 @@ def _alarm(view: ClusterView) -> Refuse | None:
     if not raised:
         return None
     return Refuse(f"alarm {', '.join(raised)} is raised: clear its cause, disarm it, then resize again")
+
+
+def _corrupt(view: ClusterView) -> Refuse | None:
+    raised = [alarm for alarm in view.alarms if alarm.split()[0] == "CORRUPT"]
+    if not raised:
+        return None
+    return Refuse(
+        f"alarm {', '.join(raised)} is raised: a snapshot may hold what is damaged; replace that member"
+    )
 
 
 def _pending_learner(view: ClusterView) -> Wait | None:

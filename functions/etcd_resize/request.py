@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import difflib
+import hashlib
 import ipaddress
 import re
 import zlib
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity, Release
+from etcd_resize.model import Identity, Release, User, is_tls
 from etcd_resize.userdata import RENDERERS
 
 MEMBER = "Custom::EtcdMember"
@@ -38,8 +39,23 @@ LARGEST_PORT = 65_535
 BASE_USER_DATA_LIMIT = 65_536
 """Bytes of the user's own UserData, unpacked: more than EC2 takes, and little enough to be read in no time."""
 _GZIP = b"\x1f\x8b"
+_UNSPOKEN = "EtcdPassword"
+"""The property whose value must not be in a sentence."""
+_LATER = {"EtcdUser": "", _UNSPOKEN: "", "Tls": "off", "TlsGeneration": "1", "ExistingTlsBucketKey": ""}
+"""What a stack of an earlier version does not send: without these its Deletes would be of nothing."""
 
 Parser: TypeAlias = Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """With TLS, whose authority signs, and the how manieth set of certificates it is.
+
+    ``adopted``: where the authority of a cluster lies that was there before, ``<bucket>/<key>``; empty for our own.
+    """
+
+    generation: int
+    adopted: str
 
 
 @dataclass(frozen=True)
@@ -50,10 +66,14 @@ class MemberProperties:
     ``bootstrapped``: whether the cluster belongs to this stack. ``timeout`` in seconds.
     ``base``: the user's own UserData, unpacked; empty if there is none. ``release`` and ``image``: where etcd
     comes from, if not from the distribution.
+    ``restore_from``: the snapshot that a bootstrap starts from, ``s3://bucket/key``; empty for no data.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
+    ``trust``: None without TLS. ``settings``: all that a machine is made with and keeps, in short, by property.
+    ``trust``: None without TLS. ``user``: as whom the function asks etcd; None where etcd asks for nobody.
     """
 
     identity: Identity
+    trust: Trust | None
     endpoints: tuple[str, ...]
     bootstrapped: bool
     dialect: str
@@ -63,6 +83,9 @@ class MemberProperties:
     protect: bool
     timeout: int
     machine: tuple[tuple[str, str], ...]
+    restore_from: str
+    settings: tuple[tuple[str, str], ...]
+    user: User | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +93,7 @@ class VoterProperties:
     """``Custom::EtcdVoter``: the member to promote, its machine, and how long to watch it (seconds)."""
 
     identity: Identity
+    trust: Trust | None
     endpoints: tuple[str, ...]
     bootstrapped: bool
     member_id: int
@@ -77,17 +101,24 @@ class VoterProperties:
     protect: bool
     stabilization: int
     timeout: int
+    user: User | None = None
 
 
 @dataclass(frozen=True)
 class ClusterProperties:
-    """``Custom::EtcdCluster``: the size asked for, and the client URLs of those who are to stay."""
+    """``Custom::EtcdCluster``: the size asked for, and the client URLs of those who are to stay.
+
+    ``settings``: with what a machine would be made now.
+    """
 
     cluster: str
+    trust: Trust | None
     size: int
     endpoints: tuple[str, ...]
     bootstrapped: bool
     timeout: int
+    settings: tuple[tuple[str, str], ...]
+    user: User | None = None
 
 
 Properties: TypeAlias = MemberProperties | VoterProperties | ClusterProperties
@@ -123,9 +154,15 @@ class Request:
         return str(self.properties.identity)
 
     @property
+    def secret(self) -> bool:
+        """Whether the answer carries what opens a door: the URL of a member's key."""
+        return isinstance(self.properties, MemberProperties) and self.properties.trust is not None
+
+    @property
     def previous_identity(self) -> Identity | None:
         """The member that this resource stood for until now."""
-        return Identity.parse(self.previous_physical_id)
+        before = self.old or self.properties
+        return Identity.parse(self.previous_physical_id, tls=bool(before and before.trust))
 
 
 def answerable(event: object) -> dict[str, Any]:
@@ -181,6 +218,7 @@ def _properties(resource: str, raw: object) -> Properties:
         raise InvalidRequest(f"{resource}: ResourceProperties are missing")
     fields, build = _FIELDS[resource]
     given = {key: value for key, value in raw.items() if key not in {"ServiceToken", "ServiceTimeout"}}
+    given = _LATER | given
     problems = []
     if missing := [name for name in fields if name not in given]:
         problems.append(f"missing: {', '.join(missing)}")
@@ -192,10 +230,33 @@ def _properties(resource: str, raw: object) -> Properties:
             try:
                 values[name] = parser(given[name])
             except ValueError as problem:
-                problems.append(f"{name} {_clip(given[name])} {problem}")
+                told = name if name == _UNSPOKEN else f"{name} {_clip(given[name])}"
+                problems.append(f"{told} {problem}")
+    problems += _wrong_together(values)
     if problems:
         raise InvalidRequest(f"{resource}: {'; '.join(problems)}")
     return build(values)
+
+
+def _wrong_together(values: Mapping[str, Any]) -> list[str]:
+    """What is wrong with properties that are each right by themselves; those that are not there are not judged."""
+    problems = []
+    if {"EtcdUser", _UNSPOKEN} <= values.keys() and bool(values["EtcdUser"]) != bool(values[_UNSPOKEN]):
+        problems.append("EtcdUser and EtcdPasswordSecret go together: give both, or none")
+    tls, endpoints = values.get("Tls"), values.get("Endpoints")
+    if tls is None or endpoints is None:
+        return problems
+    if unfit := [url for url in endpoints if is_tls(url) != tls]:
+        is_on, cure = ("on", "set Tls=off for a cluster without TLS") if tls else ("off", "set Tls=on")
+        problems.append(f"Endpoints has {_clip(unfit[0])} while Tls is {is_on}: {cure}")
+    if adopted := values.get("ExistingTlsBucketKey"):
+        if not tls:
+            problems.append(f"ExistingTlsBucketKey {_clip(adopted)} is given while Tls is off")
+        elif values.get("Bootstrapped"):
+            problems.append(
+                f"ExistingTlsBucketKey {_clip(adopted)} is for ExistingEndpoints: a new cluster has a new authority"
+            )
+    return problems
 
 
 def _with_suggestion(name: str, fields: Mapping[str, Parser]) -> str:
@@ -241,6 +302,12 @@ def _boolean(value: Any) -> bool:
     return bool(value == "true")
 
 
+def _on_or_off(value: Any) -> bool:
+    if value not in ("on", "off"):
+        raise ValueError("is neither on nor off")
+    return bool(value == "on")
+
+
 def _address(value: Any) -> str:
     try:
         return str(ipaddress.IPv4Address(value))
@@ -274,9 +341,9 @@ def _some_client_urls(value: Any) -> tuple[str, ...]:
 
 
 def _check_client_url(url: str) -> None:
-    form = re.fullmatch(r"http://[A-Za-z0-9.-]{1,253}:([0-9]{1,5})", url)
+    form = re.fullmatch(r"https?://[A-Za-z0-9.-]{1,253}:([0-9]{1,5})", url)
     if not form or not 0 < int(form[1]) <= LARGEST_PORT:
-        raise ValueError("is not of the form http://host:2379,http://host:2379")
+        raise ValueError("is not of the form https://host:2379,https://host:2379")
 
 
 def _member_id(value: Any) -> int:
@@ -310,11 +377,34 @@ def _base_user_data(value: Any) -> bytes:
     return unpacked
 
 
+def _password(value: Any) -> str:
+    """Of any form: a secret that has changed meanwhile must not make a Delete one of nothing."""
+    if not isinstance(value, str):
+        raise ValueError("is no text")  # noqa: TRY004 — the form that all parsers share
+    return value
+
+
 _CLUSTER_NAME = _matching(r"[A-Za-z][A-Za-z0-9-]{0,31}", "a letter and up to 31 letters, digits or hyphens")
 _MEMBER_NAME = _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}", "up to 63 letters, digits, hyphens")
 _TIMEOUT = _whole_number(SHORTEST_TIMEOUT, LONGEST_TIMEOUT)
 
-_IDENTITY: dict[str, Parser] = {"ClusterName": _CLUSTER_NAME, "Name": _MEMBER_NAME, "Address": _address}
+_TRUST: dict[str, Parser] = {
+    "Tls": _on_or_off,
+    "TlsGeneration": _whole_number(1, 9999),
+    "ExistingTlsBucketKey": _matching(
+        r"([a-z0-9][a-z0-9.-]{2,62}/[A-Za-z0-9!_.*'()/-]{1,256})?", "an object in a bucket, bucket/key"
+    ),
+}
+_IDENTITY: dict[str, Parser] = {
+    "ClusterName": _CLUSTER_NAME,
+    "Name": _MEMBER_NAME,
+    "Address": _address,
+    **_TRUST,
+}
+_USER: dict[str, Parser] = {
+    "EtcdUser": _matching(r"[A-Za-z0-9._@-]{0,64}", "up to 64 letters, digits or any of . _ @ -"),
+    _UNSPOKEN: _password,
+}
 _MACHINE: dict[str, Parser] = {
     "ImageId": _matching(r"ami-[0-9a-f]{8,17}", "an image ID like ami-0123456789abcdef0"),
     "InstanceType": _matching(r"[a-z0-9-]+\.[a-z0-9-]+", "an instance type like t4g.small"),
@@ -322,13 +412,47 @@ _MACHINE: dict[str, Parser] = {
 }
 
 
+_SETTINGS: dict[str, Parser] = {
+    "Dialect": _one_of(*RENDERERS),
+    "BaseUserData": _base_user_data,
+    "EtcdRelease": _release,
+    "EtcdImage": _matching(
+        r"([A-Za-z0-9][A-Za-z0-9._:/-]{0,189}@sha256:[0-9a-f]{64})?",
+        "an image with its digest, name@sha256:...",
+    ),
+    **_MACHINE,
+}
+
+
+def _settings(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Short enough for a record: of the user's own document, which may hold a secret, only the digest."""
+    base, release, trust = values["BaseUserData"], values["EtcdRelease"], _trust(values)
+    return (
+        ("Dialect", values["Dialect"]),
+        ("BaseUserData", hashlib.sha256(base).hexdigest()[:16] if base else ""),
+        ("EtcdRelease", f"{release.url}#sha256={release.sha256}" if release else ""),
+        ("EtcdImage", values["EtcdImage"]),
+        *((name, str(values[name])) for name in _MACHINE),
+        ("TlsGeneration", str(trust.generation) if trust else ""),
+    )
+
+
 def _identity(values: Mapping[str, Any]) -> Identity:
-    return Identity(values["ClusterName"], values["Name"], values["Address"])
+    return Identity(values["ClusterName"], values["Name"], values["Address"], values["Tls"])
+
+
+def _trust(values: Mapping[str, Any]) -> Trust | None:
+    return Trust(values["TlsGeneration"], values["ExistingTlsBucketKey"]) if values["Tls"] else None
+
+
+def _user(values: Mapping[str, Any]) -> User | None:
+    return User(values["EtcdUser"], values[_UNSPOKEN]) if values["EtcdUser"] else None
 
 
 def _member(values: Mapping[str, Any]) -> MemberProperties:
     return MemberProperties(
         identity=_identity(values),
+        trust=_trust(values),
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         dialect=values["Dialect"],
@@ -338,12 +462,16 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         protect=values["ProtectMachine"],
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),
+        restore_from=values["RestoreFrom"],
+        settings=_settings(values),
+        user=_user(values),
     )
 
 
 def _voter(values: Mapping[str, Any]) -> VoterProperties:
     return VoterProperties(
         identity=_identity(values),
+        trust=_trust(values),
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         member_id=values["MemberId"],
@@ -351,16 +479,20 @@ def _voter(values: Mapping[str, Any]) -> VoterProperties:
         protect=values["ProtectMachine"],
         stabilization=values["StabilizationSeconds"],
         timeout=values["TimeoutSeconds"],
+        user=_user(values),
     )
 
 
 def _cluster(values: Mapping[str, Any]) -> ClusterProperties:
     return ClusterProperties(
         cluster=values["ClusterName"],
+        trust=_trust(values),
         size=values["ClusterSize"],
         endpoints=values["Endpoints"],
         bootstrapped=values["Bootstrapped"],
         timeout=values["TimeoutSeconds"],
+        settings=_settings(values),
+        user=_user(values),
     )
 
 
@@ -370,15 +502,13 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             **_IDENTITY,
             "Endpoints": _client_urls,
             "Bootstrapped": _boolean,
-            "Dialect": _one_of(*RENDERERS),
-            "BaseUserData": _base_user_data,
-            "EtcdRelease": _release,
-            "EtcdImage": _matching(
-                r"([A-Za-z0-9._:/-]{1,190}@sha256:[0-9a-f]{64})?", "an image with its digest, name@sha256:..."
-            ),
             "ProtectMachine": _boolean,
+            "RestoreFrom": _matching(
+                r"(s3://[a-z0-9][a-z0-9.-]{2,62}/[!-~]{1,512})?", "a snapshot like s3://bucket/key.db"
+            ),
             "TimeoutSeconds": _TIMEOUT,
-            **_MACHINE,
+            **_SETTINGS,
+            **_USER,
         },
         _member,
     ),
@@ -392,16 +522,20 @@ _FIELDS: dict[str, tuple[dict[str, Parser], Callable[[Mapping[str, Any]], Proper
             "ProtectMachine": _boolean,
             "StabilizationSeconds": _whole_number(0, 300),
             "TimeoutSeconds": _TIMEOUT,
+            **_USER,
         },
         _voter,
     ),
     CLUSTER: (
         {
             "ClusterName": _CLUSTER_NAME,
+            **_TRUST,
             "ClusterSize": _whole_number(SMALLEST_CLUSTER, LARGEST_CLUSTER),
             "Endpoints": _some_client_urls,
             "Bootstrapped": _boolean,
             "TimeoutSeconds": _TIMEOUT,
+            **_SETTINGS,
+            **_USER,
         },
         _cluster,
     ),

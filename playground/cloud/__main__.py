@@ -59,7 +59,8 @@ def main(directory: Path, network: str, kind: str, source: Path) -> None:
 
 @contextmanager
 def _processes(_directory: Path, _network: str, etcd: Path) -> Iterator[tuple[Make, list[str]]]:
-    yield functools.partial(ProcessMachine, etcd=etcd), []
+    certificate, _ = resolve_tls_material()
+    yield functools.partial(ProcessMachine, etcd=etcd, trusted=Path(certificate)), []
 
 
 @contextmanager

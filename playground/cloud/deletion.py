@@ -38,7 +38,7 @@ class Deletion:
         self._policy = policy
         self._tries = tries
         self._also = also
-        """Called for each resource of the graph, when its turn has come: a nested stack's own clean-up."""
+        """Called for each resource of the graph, when its turn has come."""
         self.failed: list[str] = []
 
     def run(self, graph: Graph) -> None:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 
 from playground.cloud import parts
 from playground.cloud.deletion import CLEAN_UP_TRIES, Deletion, failed_sentence
-from playground.cloud.graph import Cancel, walk
+from playground.cloud.graph import Cancel, Graph, walk
 from playground.cloud.kinds import Failed, Job, Kinds, Made, Pending
 from playground.cloud.stack import REVISION_KEYS, Record, Revision, Stack
 
@@ -196,9 +196,18 @@ class Deployment:
             doomed = self._superseded()
             graph, policy, end = self._old.dependencies(), self._clean_up_policy, "UPDATE_COMPLETE"
         deletion = Deletion(
-            self.stack, self._kinds, doomed, policy=policy, tries=CLEAN_UP_TRIES, also=self._clean_up_more
+            self.stack,
+            self._kinds,
+            doomed,
+            policy=policy,
+            tries=CLEAN_UP_TRIES,
+            also=self._clean_up_leftovers,
         )
-        deletion.run(graph)
+        nested = [logical for logical, change in self._changes.items() if change.pending]
+        walk(
+            {"": (), **dict.fromkeys(nested, ())},
+            lambda logical: self._clean_up_part(logical, deletion, graph),
+        )
         for logical in deletion.failed:
             if self.stack.resources.get(logical) is doomed[logical]:
                 del self.stack.resources[logical]  # CloudFormation forgets it
@@ -217,16 +226,24 @@ class Deployment:
         made = {logical: change.made or change.left for logical, change in self._changes.items()}
         return {logical: record for logical, record in made.items() if record}
 
-    def _clean_up_more(self, logical: str) -> None:
-        """The clean-up of a nested stack, and the deletes that a handler of ministack asked for."""
-        change = self._changes.get(logical)
-        if change is None:
-            return
+    def _clean_up_part(self, logical: str, deletion: Deletion, graph: Graph) -> bool:
+        """The clean-up of one nested stack, or of what is this stack's own: all of them go on side by side."""
+        if not logical:
+            deletion.run(graph)
+            return True
+        change = self._changes[logical]
         if change.pending:
             change.pending.clean_up()
             self._say(
                 logical, change, "COMPLETE", physical=change.old["PhysicalResourceId"] if change.old else ""
             )
+        return True
+
+    def _clean_up_leftovers(self, logical: str) -> None:
+        """The deletes that a handler of ministack asked for."""
+        change = self._changes.get(logical)
+        if change is None:
+            return
         for delete in () if self.rolled_back else change.leftovers:
             try:
                 delete()

@@ -40,6 +40,7 @@ def install_engine(engine: Engine) -> None:
     parts.handlers._continue_update_rollback_async = operations.continue_rollback
     _cancel_through(engine)
     _see_conditions()
+    _allow_items_of_lists()
     _show_addresses_of_s3()
     _hold_waiters()
 
@@ -157,6 +158,36 @@ def _see_conditions() -> None:
         return resolved
 
     parts.changesets._resolve_props_for_diff = resolve_active
+
+
+def _allow_items_of_lists() -> None:
+    """Let AllowedValues of a list hold for each item, as in CloudFormation; ministack compares the whole text."""
+    resolve = parts.changesets._resolve_parameters
+
+    def resolve_items(template: Record, *others: Any) -> Record:
+        declared = template.get("Parameters", {})
+        allowed = {
+            name: [str(value) for value in parameter["AllowedValues"]]
+            for name, parameter in declared.items()
+            if parameter.get("Type") == "CommaDelimitedList" and "AllowedValues" in parameter
+        }
+        loosened = {
+            name: {
+                key: value
+                for key, value in parameter.items()
+                if key != "AllowedValues" or name not in allowed
+            }
+            for name, parameter in declared.items()
+        }
+        resolved: Record = resolve({**template, "Parameters": loosened}, *others)
+        for name, values in allowed.items():
+            for item in resolved[name]["Value"].split(","):
+                if item.strip() not in values:
+                    raise ValueError(f"Parameter '{name}' value '{item}' is not in AllowedValues: {values}")
+        return resolved
+
+    for module in (parts.changesets, parts.handlers):
+        module._resolve_parameters = resolve_items
 
 
 def _show_addresses_of_s3() -> None:

@@ -18,6 +18,7 @@ Record = dict[str, Any]
 
 STACK_TYPE = "AWS::CloudFormation::Stack"
 
+SECRET = "{{resolve:secretsmanager:"  # noqa: S105 - how a reference to one begins
 REVISION_KEYS = (
     "_template",
     "_template_body",
@@ -118,11 +119,18 @@ class Revision:
     def resolve(self, logical: str, old: Record | None) -> tuple[Record, Record]:
         """The resource's properties with every reference resolved, and the values of its dynamic references.
 
-        `old` is the record of the resource that is there already. Raises ValueError.
+        `old` is the record of the resource that is there already: a secret that has changed is no change of it, and is
+        read anew only with another one. The journal shows no secret. Raises ValueError.
         """
         properties = self._resolve(self.definitions[logical].get("Properties") or {})
         properties = {name: value for name, value in properties.items() if value is not parts.NO_VALUE}
-        return parts.resolve_dynamic_references(properties, (old or {}).get("_dynamic"))  # type: ignore[no-any-return]
+        known = (old or {}).get("_dynamic")
+        resolved, values = parts.resolve_dynamic_references(properties, known, reuse_secrets=True)
+        if old is None or resolved != old["Properties"]:
+            resolved, values = parts.resolve_dynamic_references(properties, known)
+        secrets = (value for literal, value in values.items() if literal.startswith(SECRET))
+        self._stack.journal.hide(secrets)
+        return resolved, values
 
     def sent(self, logical: str, kind: str, properties: Record) -> Record:
         """The properties as a service gets them: with the stack's tags."""

@@ -20,12 +20,15 @@ FILE_KEYS = {"path", "permissions", "owner", "content"}
 DROP_IN = re.compile(r"/etc/systemd/system/etcd\.service\.d/[^/]+\.conf")
 ENVIRONMENT = ("Service", "Environment")
 UNSET = ("Service", "UnsetEnvironment")
+WANTS = ("Unit", "Wants")
+FIRST = ("Service", "ExecStartPre")
 ARCHITECTURES = {"x86_64": "x86-64", "aarch64": "arm64"}
 """What systemd puts in for %a, by what the kernel says; the only specifier that a process machine knows."""
 UNIT_SETTINGS = {
     ("Unit", "StartLimitIntervalSec"): "0",
     ("Service", "Restart"): "on-failure",
     ("Service", "RestartSec"): "1",
+    ("Service", "TimeoutStartSec"): "infinity",
 }
 """The settings of a unit that a process machine follows, and their only values that it knows."""
 SERVER_PACKAGE = "etcd-server"
@@ -52,6 +55,10 @@ class Configuration:
     files: tuple[File, ...]
     environment: dict[str, str]
     """What etcd's unit gets, by name."""
+    before: tuple[tuple[str, ...], ...] = ()
+    """The commands that root runs before each start of etcd."""
+    timers: tuple[tuple[float, tuple[str, ...]], ...] = ()
+    """The commands that root runs again and again beside it, and the seconds in between."""
 
 
 def read(data: bytes) -> Configuration:
@@ -68,10 +75,15 @@ def read(data: bytes) -> Configuration:
         raise InvalidUserData(f"packages lacks {SERVER_PACKAGE}: nothing starts etcd")
     files = tuple(_file(entry) for entry in document.get("write_files", []))
     environment: dict[str, str] = {}
+    before: list[tuple[str, ...]] = []
+    timers: list[tuple[float, tuple[str, ...]]] = []
     for file in files:
         if DROP_IN.fullmatch(file.path):
-            environment |= _drop_in(file)
-    return Configuration(files, environment)
+            settings, commands, wanted = _drop_in(file)
+            environment |= settings
+            before += commands
+            timers += [_timer(name, files) for name in wanted]
+    return Configuration(files, environment, tuple(before), tuple(timers))
 
 
 def _text(data: bytes) -> str:
@@ -91,9 +103,26 @@ def _file(entry: dict[str, Any]) -> File:
     return File(entry["path"], entry.get("content", ""), int(permissions, 8))
 
 
-def _drop_in(file: File) -> dict[str, str]:
-    """The Environment= lines of a systemd drop-in."""
+def _timer(name: str, files: tuple[File, ...]) -> tuple[float, tuple[str, ...]]:
+    """A timer that is written beside its service, which is one command."""
+    folder = "/etc/systemd/system"
+    units = {file.path: file.content for file in files}
+    unit = name.removesuffix(".timer")
+    paths = [f"{folder}/{unit}.timer", f"{folder}/{unit}.service"]
+    if not name.endswith(".timer") or any(path not in units for path in paths):
+        raise InvalidUserData(f"etcd wants {name}, which is no timer that the document brings")
+    every = re.fullmatch(r"\[Timer\]\nOnActiveSec=(\d+)\nOnUnitActiveSec=\1\n", units[paths[0]])
+    what = re.fullmatch(r"\[Service\]\nType=oneshot\nExecStart=(/.+)\n", units[paths[1]])
+    if not every or not what:
+        raise InvalidUserData(f"{name} or its service is none that a process machine knows")
+    return float(every[1]), tuple(_words(paths[1], what[1].replace("$$", "$")))
+
+
+def _drop_in(file: File) -> tuple[dict[str, str], list[tuple[str, ...]], list[str]]:
+    """The Environment= lines of a systemd drop-in, its ExecStartPre= ones, and what it wants."""
     environment: dict[str, str] = {}
+    wanted: list[str] = []
+    before: list[tuple[str, ...]] = []
     unset: list[str] = []
     section = ""
     for line in file.content.splitlines():
@@ -108,19 +137,27 @@ def _drop_in(file: File) -> dict[str, str]:
             environment |= _assignments(file.path, value)
         elif (section, key) == UNSET:
             unset += value.split()
+        elif (section, key) == WANTS:
+            wanted += value.split()
+        elif (section, key) == FIRST and value.startswith("+/"):
+            before.append(tuple(_words(file.path, value[1:].replace("$$", "$"))))
         elif (section, key) not in UNIT_SETTINGS:
             raise InvalidUserData(f"{file.path} has an unknown key: [{section}] {key}")
         elif UNIT_SETTINGS[section, key] != value:
             raise InvalidUserData(f"{file.path} has an unknown value: [{section}] {text}")
-    return {name: value for name, value in environment.items() if name not in unset}
+    return {name: value for name, value in environment.items() if name not in unset}, before, wanted
+
+
+def _words(path: str, value: str) -> list[str]:
+    """The words of a line, quoted as systemd.exec(5) has it."""
+    if re.search("%", re.sub("%[%a]", "", value)):
+        raise InvalidUserData(f"{path} has a specifier that a process machine does not expand: {value}")
+    return [re.sub("%([%a])", lambda found: _SPECIFIERS[found[1]], word) for word in shlex.split(value)]
 
 
 def _assignments(path: str, value: str) -> dict[str, str]:
-    """The assignments of one Environment= line, quoted as systemd.exec(5) has it."""
-    if re.search("%", re.sub("%[%a]", "", value)):
-        raise InvalidUserData(f"{path} has a specifier that a process machine does not expand: {value}")
-    words = [re.sub("%([%a])", lambda found: _SPECIFIERS[found[1]], word) for word in shlex.split(value)]
-    pairs = [word.partition("=") for word in words]
+    """The assignments of one Environment= line."""
+    pairs = [word.partition("=") for word in _words(path, value)]
     if any(not equals for _, equals, _ in pairs):
         raise InvalidUserData(f"{path} has a word that assigns nothing: {value}")
     return {name: text for name, _, text in pairs}

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import ssl
 import subprocess
 import sys
 import threading
@@ -21,8 +22,8 @@ from typing import Any
 
 from etcd_resize.errors import EtcdResizeError
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Member
-from playground import tools
+from etcd_resize.model import ClusterView, Member, client_url
+from playground import papers, tools
 from playground.connections import Connections
 from playground.faults.mailbox import Mailbox
 from playground.local import Playground, PlaygroundError
@@ -113,7 +114,7 @@ class Cloud(Playground):
         return self.directory / "control"
 
     def prepare(self) -> str:
-        """Build, and deploy once with real sam. Returns the template that further stacks are made from."""
+        """Build, and deploy once with real sam. Returns the URL of the template that further stacks are made from."""
         self.build()
         (self.control / FIRST).mkdir()
         (self.control / FIRST / "machines").touch()
@@ -124,7 +125,11 @@ class Cloud(Playground):
         body = client.get_template(StackName=FIRST, TemplateStage="Original")["TemplateBody"]
         text = body if isinstance(body, str) else json.dumps(body)
         # the playground shows S3's own address to sam; what it takes is its own
-        return text.replace("https://s3.us-east-1.amazonaws.com/", f"{self.endpoint}/")
+        text = text.replace("https://s3.us-east-1.amazonaws.com/", f"{self.endpoint}/")
+        s3, bucket, key = self.client("s3"), "faults", "template.json"
+        s3.create_bucket(Bucket=bucket)
+        s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
+        return f"{self.endpoint}/{bucket}/{key}"
 
 
 QUICK = {"StabilizationSeconds": "0", "TimeoutSeconds": str(TIMEOUT_SECONDS)}
@@ -141,6 +146,8 @@ class World:
         self.seeds: tuple[str, ...] = ()
         """Client URLs of members that are not this stack's."""
         self.id = ""
+        self.tls = True
+        self.papers = papers.of_stack(cloud, stack)
         self.template = template
         self._client = cloud.client("cloudformation")
         self._marked = 0
@@ -158,9 +165,10 @@ class World:
             **QUICK,
             **parameters,
         }
+        self.tls = parameters.get("Tls", "on") == "on"
         self.id = self._client.create_stack(
             StackName=self.stack,
-            TemplateBody=self.template,
+            TemplateURL=self.template,  # a body in the request may have 51,200 bytes
             Capabilities=CAPABILITIES,
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
         )["StackId"]
@@ -249,13 +257,13 @@ class World:
         """The client URLs of the machines that run, and of the members that are somebody else's."""
         return (
             *self.seeds,
-            *(f"http://{one.address}:2379" for one in self.machines if one.state == "running"),
+            *(client_url(one.address, tls=self.tls) for one in self.machines if one.state == "running"),
         )
 
     @contextlib.contextmanager
     def gateway(self) -> Iterator[EtcdGateway]:
         """A connection to the cluster, as the function has one."""
-        gateway = EtcdGateway(self.endpoints)
+        gateway = EtcdGateway(self.endpoints, self.papers() if self.tls else None)
         try:
             yield gateway
         finally:
@@ -400,7 +408,7 @@ class World:
         control = tools.etcd().parent / "etcdctl"
         done = subprocess.run(
             [str(control), *words],
-            env={"PATH": os.defpath, "ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": ",".join(self.endpoints)},
+            env={"PATH": os.defpath, **self._etcdctl_settings()},
             capture_output=True,
             text=True,
             timeout=20,
@@ -409,6 +417,22 @@ class World:
         if done.returncode:
             raise PlaygroundError(f"etcdctl {' '.join(words)}: {done.stderr.strip()[-300:]}")
         return done.stdout
+
+    def context(self) -> ssl.SSLContext | None:
+        """What a program that speaks HTTP to a member shows it; None without TLS."""
+        settings = self._etcdctl_settings()
+        if "ETCDCTL_CACERT" not in settings:
+            return None
+        context = ssl.create_default_context(cafile=settings["ETCDCTL_CACERT"])
+        context.load_cert_chain(settings["ETCDCTL_CERT"], settings["ETCDCTL_KEY"])
+        return context
+
+    def _etcdctl_settings(self) -> dict[str, str]:
+        settings = {"ETCDCTL_API": "3", "ETCDCTL_ENDPOINTS": ",".join(self.endpoints)}
+        shown = self.papers() if self.tls else None
+        if shown:
+            settings |= papers.as_files(shown, self.cloud.directory / "papers" / self.stack)
+        return settings
 
     def terminate(self, instance: str) -> None:
         """What an operator does with the machine of a ghost."""
@@ -459,8 +483,8 @@ class Stream:
     """The writer of one world while a fault lasts, with the observer that finds its endpoints."""
 
     def __init__(self, world: World, run: str) -> None:
-        self.connections = Connections()
-        self.observer = Observer(lambda: world.endpoints, period=0.4)
+        self.connections = Connections(world.papers)
+        self.observer = Observer(lambda: world.endpoints, world.papers, period=0.4)
         self.writer = Writer(
             self.connections, self.observer.endpoints, Keys(run), timing=Timing(pause=PAUSE_SECONDS)
         )

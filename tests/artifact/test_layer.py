@@ -18,12 +18,27 @@ pytestmark = [pytest.mark.artifact, pytest.mark.timeout(300)]
 MEBIBYTE = 1024 * 1024
 LAYER_LIMIT_BYTES = 30 * MEBIBYTE
 PROVIDED_BY_LAMBDA = ("boto3", "botocore", "dateutil", "jmespath", "s3transfer", "urllib3")
-LAYERS = {"PackagesArm64": "aarch64", "PackagesX8664": "x86_64"}
+LAYERS = {
+    "PackagesArm64": "aarch64",
+    "PackagesX8664": "x86_64",
+    "CertificatesArm64": "aarch64",
+    "CertificatesX8664": "x86_64",
+}
+LOCKS = {"Packages": "requirements", "Certificates": "certificates"}
+LIBRARY = {"Packages": "grpc/", "Certificates": "cryptography/"}
+"""What each layer has a library of, at least."""
 ELF_MACHINES = {0x3E: "x86_64", 0xB7: "aarch64"}
+ARCHITECTURES = ("Arm64", "X8664")
 IMPORT_ALL = (
     "import sys; sys.path[:0] = sys.argv[1:]; import etcd_resize.handler;"
-    "import crhelper, etcd3, google.protobuf, grpc, six, tenacity, yaml; print(etcd3.__file__)"
+    "import crhelper, etcd3, google.protobuf, grpc, six, tenacity, yaml; print(etcd3.__file__);"
+    "import etcd_resize.pki, cryptography; print(cryptography.__file__)"
 )
+
+
+def kind(layer: str) -> str:
+    """Packages or Certificates."""
+    return re.sub("Arm64|X8664", "", layer)
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +50,9 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def locked() -> dict[str, str]:
-    """Return the packages that layers/requirements.txt locks, by name, with their versions."""
-    text = (tools.ROOT / "layers/requirements.txt").read_text()
+def locked(lock: str) -> dict[str, str]:
+    """Return the packages that a file in layers/ locks, by name, with their versions."""
+    text = (tools.ROOT / f"layers/{lock}.txt").read_text()
     return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, re.MULTILINE))
 
 
@@ -48,7 +63,7 @@ def installed(layer: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_holds_the_locked_packages_and_no_other(shipped: Build, name: str) -> None:
-    assert installed(shipped.layer(name)) == locked()
+    assert installed(shipped.layer(name)) == locked(LOCKS[kind(name)])
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -75,7 +90,7 @@ def test_a_layer_has_the_libraries_of_its_architecture_and_runtime(
 ) -> None:
     contents = files(shipped.layer(name))
     libraries = {path: content for path, content in contents.items() if path.endswith(".so")}
-    assert any(path.startswith("grpc/") for path in libraries)
+    assert any(path.startswith(LIBRARY[kind(name)]) for path in libraries)
     # e_machine of the ELF header: 16 bits at offset 18.
     machines = {path: int.from_bytes(content[18:20], "little") for path, content in libraries.items()}
     assert {ELF_MACHINES[number] for number in machines.values()} == {machine}
@@ -94,7 +109,7 @@ def test_the_function_is_the_package_and_nothing_else(shipped: Build) -> None:
     wanted = {
         path: content
         for path, content in files(source).items()
-        if path.endswith(".py") and path.startswith("etcd_resize/")
+        if path.endswith((".py", ".sh")) and path.startswith("etcd_resize/")
     }
     assert files(shipped.function) == wanted
 
@@ -120,12 +135,13 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_handler_imports_from_what_was_built_without_credentials(
-    local: Build, runtime: Path, name: str
+    local: Build, runtime: Path, architecture: str
 ) -> None:
+    layers = [local.layer(f"{name}{architecture}") for name in LOCKS]
     done = subprocess.run(
-        [sys.executable, "-S", "-c", IMPORT_ALL, local.layer(name), local.function, runtime],
+        [sys.executable, "-S", "-c", IMPORT_ALL, *layers, local.function, runtime],
         env={"PATH": BARE_PATH, "AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1"},
         cwd="/",
         capture_output=True,
@@ -133,11 +149,12 @@ def test_the_handler_imports_from_what_was_built_without_credentials(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().startswith(str(local.layer(name)))
+    for line, layer in zip(done.stdout.splitlines(), layers, strict=True):
+        assert line.startswith(str(layer))
 
 
 def test_every_package_is_locked_with_a_hash_and_no_registry_is_named() -> None:
-    locks = [*(tools.ROOT / "requirements").glob("*.txt"), tools.ROOT / "layers/requirements.txt"]
+    locks = [*(tools.ROOT / "requirements").glob("*.txt"), *(tools.ROOT / "layers").glob("*.txt")]
     assert len(locks) > 1
     for lock in locks:
         text = lock.read_text()
@@ -150,5 +167,5 @@ def test_every_package_is_locked_with_a_hash_and_no_registry_is_named() -> None:
 
 def test_development_runs_the_layers_own_versions() -> None:
     development = (tools.ROOT / "requirements/dev.txt").read_text()
-    for name, version in locked().items():
+    for name, version in {**locked("requirements"), **locked("certificates")}.items():
         assert re.search(rf"^{re.escape(name)}=={re.escape(version)}\b", development, re.MULTILINE), name

@@ -24,7 +24,7 @@ import pytest
 from etcd_resize import service
 from etcd_resize.model import Identity
 from etcd_resize.request import MEMBER
-from tests.support.events import event, member_properties
+from tests.support.events import FUNCTION, event, member_properties
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeMachines
 from tests.support.waiting import wait_until
 
@@ -39,6 +39,7 @@ class Context:
     """Lambda's, with so many seconds to live."""
 
     aws_request_id = "request"
+    invoked_function_arn = FUNCTION
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
@@ -143,6 +144,7 @@ def run(
 ) -> Iterator[Callable[..., FakeBucket]]:
     """Let the handler take a Create whose answer goes to a port; the bucket shows what it did."""
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("ANSWERS_ON_LOOPBACK", "1")
     from etcd_resize import handler  # noqa: PLC0415 — crhelper makes clients for a region when it is imported
 
     caplog.set_level(logging.DEBUG)
@@ -150,7 +152,7 @@ def run(
     def handle(port: int, seconds: float, wait: Callable[[], None] = lambda: None) -> FakeBucket:
         clock, bucket, machines = FakeClock(), FakeBucket(), FakeMachines()
         machines.check = wait  # type: ignore[method-assign]
-        outside = service.Outside(FakeCluster(clock).connect, bucket, bucket, machines, clock)
+        outside = service.Outside(FakeCluster(clock).connect, bucket, bucket, machines, clock, bucket.vault)
         monkeypatch.setattr(handler, "outside", lambda: outside)
         sent = event("Create", MEMBER, member_properties(WHO))
         sent["ResponseURL"] = f"https://{HOST}:{port}/some/answer?{SECRET}"

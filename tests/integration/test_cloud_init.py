@@ -27,7 +27,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etcd_resize import userdata
-from etcd_resize.model import Identity, MemberSpec, Release
+from etcd_resize.model import (
+    BUNDLE_FILES,
+    BUNDLE_FOLDER,
+    REVOKED_FILE,
+    REVOKED_KEY,
+    Bundle,
+    Identity,
+    MemberSpec,
+    Release,
+)
 from etcd_resize.userdata import mime
 from etcd_resize.userdata.cloud_init import (
     DROP_IN_PATH,
@@ -42,6 +51,7 @@ from playground import containers, network, tree
 from playground.cloud.userdata import InvalidUserData, read
 from playground.network import Network
 from tests.support.etcd import program
+from tests.support.tls import Issuer
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
@@ -53,7 +63,7 @@ HEALTHY = ("sh", "-lc", "etcdctl endpoint health")
 
 def spec(address: str, **more: Any) -> MemberSpec:
     """A member that bootstraps a cluster of its own."""
-    identity = Identity("etcd", "etcd-1", address)
+    identity = Identity("etcd", "etcd-1", address, tls="bundle" in more)
     return MemberSpec(identity, (("etcd-1", identity.peer_url),), "new", "token", **more)
 
 
@@ -189,7 +199,9 @@ SCRIPT = "#!/bin/sh\r\necho 'h\xe9llo \U0001f30a'\n\n"
 CONFIG = (
     "#cloud-config\npackages: [jq]\nruncmd: [[ls, '日本']]\nwrite_files: [{path: /a, content: \"x\\n\"}]\n"
 )
+BUNDLE = Bundle("https://bucket/bundle?X-Amz-Signature=a%2Fb&x=$y", "5" * 64)
 SAMPLES = {
+    "with certificates": (spec("10.0.0.2", bundle=BUNDLE, peers="etcd-member"), ""),
     "plain": (spec("10.0.0.2"), ""),
     "release": (spec("10.0.0.2", release=RELEASE), ""),
     "merged": (spec("10.0.0.2"), CONFIG),
@@ -421,6 +433,47 @@ def test_a_release_with_another_checksum_is_not_unpacked_and_says_so_in_one_line
         assert said == [f"etcd-resize: no etcd from {bare}: its sha256 is {digest}, wanted {'0' * 64}"]
         assert said[0] in machine.console.read_text()
         assert list((machine.upper / "usr/local/bin").iterdir()) == []
+
+
+# --- a member's key and certificates ---
+
+
+def test_a_bundle_is_fetched_once_belongs_to_etcd_and_the_revoked_are_taken_from_the_cluster(
+    debian: str, net: Network, server: Server, tmp_path: Path
+) -> None:
+    address = f"{net.prefix}.1.11"
+    issuer = Issuer("etcd", tmp_path / "authority")
+    files = issuer.files(Identity("etcd", "etcd-1", address))
+    packed = json.dumps({name: (files / name).read_text() for name in BUNDLE_FILES}).encode()
+    url = f"{server.url('bundle', packed)}?X-Amz-Signature=a%2Fb&x=$y"
+    member = spec(address, bundle=Bundle(url, hashlib.sha256(packed).hexdigest()), peers="etcd-member")
+    server.refusals["bundle"] = 1
+    with containers.boot(render(member, b""), folder=tmp_path, release=debian, within=net) as machine:
+        machine.until(*HEALTHY, patience=60)
+        listed = machine.run("sh", "-c", f"stat --format '%n %U %a' {BUNDLE_FOLDER}/*").splitlines()
+        assert sorted(listed) == sorted(f"{BUNDLE_FOLDER}/{name} etcd 600" for name in BUNDLE_FILES)
+        assert machine.run("systemctl", "is-active", "etcd-revoked.timer").strip() == "active"
+        machine.reboot()
+        machine.until(*HEALTHY)
+        assert server.asked == ["bundle"] * 2, "refused, then fetched, and not again after the reboot"
+        revoked = issuer.revoke("etcd-1").strip()
+        (machine.upper / "root/revoked").write_text(revoked)
+        machine.run("sh", "-lc", f"etcdctl put {REVOKED_KEY} </root/revoked")
+        machine.run("systemctl", "start", "etcd-revoked.service")
+        assert machine.run("cat", f"{BUNDLE_FOLDER}/{REVOKED_FILE}").strip() == revoked
+        assert machine.run("sh", "-lc", "etcdctl endpoint health 2>&1 || true").find("is healthy") < 0
+
+
+def test_a_bundle_with_another_checksum_is_not_used_and_etcd_does_not_start(
+    net: Network, server: Server, tmp_path: Path
+) -> None:
+    url = f"{server.url('bundle', b'{}')}?X-Amz-Signature=secret"
+    member = spec(f"{net.prefix}.1.11", bundle=Bundle(url, "0" * 64))
+    with containers.boot(render(member, b""), folder=tmp_path, within=net) as machine:
+        bare, digest = url.partition("?")[0], hashlib.sha256(b"{}").hexdigest()
+        wanted = f"no certificates from {bare}: its sha256 is {digest}, wanted {'0' * 64}"
+        machine.until("sh", "-c", f"journalctl --unit etcd | grep -qF '{wanted}'", patience=60)
+        assert not (machine.upper / "var/lib/etcd/default/member").exists()
 
 
 # --- what did not fit is fetched ---

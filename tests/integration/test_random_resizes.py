@@ -56,7 +56,8 @@ class CloudFormation:
         self.addresses = iter(addresses)
         self.lives = itertools.count(1)
         self.bucket, self.ec2 = FakeBucket(), FakeMachines()
-        self.outside = service.Outside(EtcdGateway, self.bucket, self.bucket, self.ec2, time)
+        bucket = self.bucket
+        self.outside = service.Outside(EtcdGateway, bucket, bucket, self.ec2, time, bucket.vault)
         self.children: list[Child] = []
         self.kept: list[Child] = []
         self.last: dict[str, Any] | None = None

@@ -277,3 +277,24 @@ def test_a_change_set_sees_what_a_condition_switches(cloud: Cloud) -> None:
 def test_what_functions_print_is_in_one_log(cloud: Cloud) -> None:
     cloud.create("printed", HEAD + custom("Loud"))
     assert "handling Create Loud\n" in (cloud.playground.directory / "logs/function.log").read_text()
+
+
+def test_a_secret_is_resolved_for_the_function_kept_out_of_the_journal_and_no_change_by_itself(
+    cloud: Cloud,
+) -> None:
+    secrets = cloud.playground.client("secretsmanager")
+    secrets.create_secret(Name="engine", SecretString="first secret")
+    output = "Outputs: {Value: {Value: !GetAtt A.Value}}"
+    template = HEAD + custom("A", "Value: '{{resolve:secretsmanager:engine}}', Before: !Ref Value")
+    assert cloud.create("secretive", template + output) == "CREATE_COMPLETE"
+    assert cloud.playground.outputs("secretive")["Value"] == "first secret"
+    secrets.put_secret_value(SecretId="engine", SecretString="second secret")
+    more = template + custom("B") + output
+    assert cloud.update("secretive", more) == "UPDATE_COMPLETE"
+    assert cloud.playground.outputs("secretive")["Value"] == "first secret"
+    assert cloud.update("secretive", more, Value="b") == "UPDATE_COMPLETE"
+    assert cloud.playground.outputs("secretive")["Value"] == "second secret"
+    told = cloud.playground.journal.path.read_text()
+    assert "first secret" not in told
+    assert "second secret" not in told
+    assert "****" in told

@@ -28,3 +28,14 @@ def test_follow_yields_what_comes_until_it_is_over(tmp_path: Path) -> None:
         if record["kind"] == "a":
             journal.write("b")
     assert kinds == ["a", "b"]
+
+
+def test_a_secret_is_masked_wherever_it_stands(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.hide(['a "quoted" one', ""])
+    journal.write(
+        "event", properties={"Password": 'a "quoted" one', "User": "root"}, reason='not a "quoted" one!'
+    )
+    (record,) = journal.records()
+    assert record["properties"] == {"Password": "****", "User": "root"}
+    assert record["reason"] == "not ****!"

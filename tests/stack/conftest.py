@@ -21,6 +21,7 @@ from tests.support.stacks import World
 def playground_of(version: str, network: str, folder: Path) -> Iterator[Playground]:
     with Playground(folder, network=network, port=free_port(), etcd=program(version)) as playground:
         playground.build()
+        playground.package()
         yield playground
 
 
@@ -53,6 +54,7 @@ def playground_containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("containers")
     with Playground(folder, kind="container", network=STACKS_CONTAINERS, port=free_port()) as playground:
         playground.build()
+        playground.package()
         yield playground
     assert containers.remains(network.name_of(folder)) == []
 

@@ -6,13 +6,14 @@ import hashlib
 import os
 import ssl
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from etcd_resize.aws import Bucket, Ec2Machines
-from etcd_resize.errors import Refused
+from etcd_resize.errors import Refused, Retryable
 from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord
 from playground.local import Playground
 from tests.support.fakes import FakeBucket
@@ -85,6 +86,46 @@ def test_a_snapshot_is_kept_byte_for_byte(aws: Playground) -> None:
     assert where == "s3://snapshots/etcd/snapshots/now.db"
     stored = aws.client("s3").get_object(Bucket="snapshots", Key="etcd/snapshots/now.db")["Body"].read()
     assert stored == b"".join(chunks) + b"end"
+
+
+@pytest.mark.parametrize("mebibytes", [1, 18])
+def test_a_snapshot_that_breaks_off_leaves_nothing(aws: Playground, mebibytes: int) -> None:
+    def breaking() -> Iterator[bytes]:
+        yield from (os.urandom(1 << 20) for _ in range(mebibytes))
+        raise Retryable("the snapshot broke off")
+
+    s3, name = aws.client("s3"), f"broken-{mebibytes}"
+    s3.create_bucket(Bucket=name)
+    with pytest.raises(Retryable, match="broke off"):
+        Bucket(name).store("etcd", "now", breaking())
+    assert s3.list_objects_v2(Bucket=name)["KeyCount"] == 0
+    assert s3.list_multipart_uploads(Bucket=name).get("Uploads", []) == []
+
+
+def test_a_snapshot_s_parts_are_as_large_as_s3_wants_them_though_its_chunks_are_small(
+    aws: Playground,
+) -> None:
+    """A short read was once taken for the end of a small file: all was read into memory, and sent in one piece."""
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="parts")
+    chunk = os.urandom(32_768)  # what etcd sends at once
+    Bucket("parts").store("etcd", "now", iter([chunk] * 576))  # 18 MiB
+    etag = s3.head_object(Bucket="parts", Key="etcd/snapshots/now.db")["ETag"].strip('"')
+    assert etag.endswith("-3"), "the number of parts"
+
+
+def test_what_is_no_snapshot_is_not_restored(aws: Playground) -> None:
+    s3 = aws.client("s3")
+    s3.create_bucket(Bucket="foreign")
+    s3.put_object(Bucket="foreign", Key="text.db", Body=b"not a database" * 1000)
+    s3.put_object(Bucket="foreign", Key="zeros.db", Body=bytes(16_384 + 32))
+    for key, sentence in {
+        "text.db": "cannot restore s3://foreign/text.db: it has 14000 bytes",
+        "zeros.db": "cannot restore s3://foreign/zeros.db: it does not start as etcd's database does",
+        "nothing.db": "cannot read s3://foreign/nothing.db, is it there",
+    }.items():
+        with pytest.raises(Refused, match=sentence):
+            Bucket("journal").restorable(f"s3://foreign/{key}")
 
 
 def test_a_document_is_kept_byte_for_byte_and_its_url_needs_no_credentials(

@@ -54,7 +54,7 @@ def test_three_become_four_and_three_again(
     before = everything(three)
     pids = [member.process.pid for member in three.members]
     world = new_world(playground, "fourth")
-    world.resize(1, ExistingEndpoints=",".join(three.endpoints))
+    world.resize(1, Tls="off", ExistingEndpoints=",".join(three.endpoints))
     assert world.names(three.endpoints) == ["fourth-1", "instance1", "instance2", "instance3"]
     assert everything(three) == before
     outputs = playground.outputs("fourth")
@@ -78,6 +78,7 @@ def one_more_by_member_yaml_alone(playground: Playground, three: HandMade, outpu
         "ClusterName": "alone",
         "MemberName": "alone-1",
         "Endpoints": ",".join(three.endpoints),
+        "Tls": "off",
         "SubnetId": playground.subnet_ids[1],
         "SecurityGroupId": outputs["MemberSecurityGroupId"],
         "ImageId": "ami-0123456789abcdef0",

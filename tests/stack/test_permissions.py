@@ -78,6 +78,13 @@ def assert_a_function_gone_bad_is_refused(role: Role, bucket: str, instance: str
         Call("s3:DeleteObject", f"{objects}/may/cluster.json", {}),
         Call("s3:PutObject", f"{objects}/anything", {}),
         Call("s3:ListBucket", "arn:aws:s3:::another", {}),
+        Call(
+            "secretsmanager:GetSecretValue",
+            "arn:aws:secretsmanager:us-east-1:000000000000:secret:etcd/root",
+            {},
+        ),
+        Call("iam:PassRole", "arn:aws:iam::000000000000:role/any", {}),
+        Call("lambda:UpdateFunctionCode", role.function, {}),
     ]
     assert [call for call in hostile if role.granting(call)] == []
 

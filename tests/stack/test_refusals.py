@@ -112,7 +112,7 @@ def test_endpoints_that_do_not_answer_end_in_one_sentence(
     playground: Playground, new_world: NewWorld
 ) -> None:
     world = new_world(playground, "nowhere")
-    refused = world.deploy(1, ExistingEndpoints=f"http://{TESTS}.250.250:2379", TimeoutSeconds="5")
+    refused = world.deploy(1, Tls="off", ExistingEndpoints=f"http://{TESTS}.250.250:2379", TimeoutSeconds="5")
     assert refused.status in {"ROLLBACK_COMPLETE", ""}
     assert refused.reason == (
         f"no endpoint answers: http://{TESTS}.250.250:2379: cannot be reached (gave up at the deadline)"
@@ -129,7 +129,7 @@ def test_another_cluster_s_endpoints_are_refused_and_nothing_is_changed(
         one.wait_healthy()
         two.wait_healthy()
         world = new_world(playground, "mixed")
-        refused = world.deploy(1, ExistingEndpoints=",".join(one.endpoints + two.endpoints))
+        refused = world.deploy(1, Tls="off", ExistingEndpoints=",".join(one.endpoints + two.endpoints))
         assert refused.reason.startswith(
             f"the endpoints belong to different clusters: http://{TESTS}.200.11:2379 to "
         )

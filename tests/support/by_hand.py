@@ -25,7 +25,8 @@ class Stack:
         self.bucket, self.ec2 = FakeBucket(), FakeMachines()
         self.machines: list[Etcd] = []
         self.answers: list[dict[str, str]] = []
-        self.outside = service.Outside(EtcdGateway, self.bucket, self.bucket, self.ec2, time)
+        bucket = self.bucket
+        self.outside = service.Outside(EtcdGateway, bucket, bucket, self.ec2, time, bucket.vault)
 
     def send(self, sent: dict[str, Any]) -> dict[str, str]:
         return service.handle(self.outside, parse(sent), budget=30)

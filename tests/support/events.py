@@ -8,7 +8,21 @@ from uuid import uuid4
 from etcd_resize.model import Identity, client_url
 
 STACK = "arn:aws:cloudformation:eu-west-1:000000000000:stack/etcd-Member/4f2f7e10-0000-0000-0000-000000000000"
+FUNCTION = "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize"
 IMAGE = "ami-0123456789abcdef0"
+WITHOUT_TLS = {"Tls": "off", "TlsGeneration": "1", "ExistingTlsBucketKey": ""}
+WITH_TLS = {**WITHOUT_TLS, "Tls": "on"}
+
+SETTINGS = {
+    "Dialect": "cloud-init",
+    "BaseUserData": "",
+    "EtcdRelease": "",
+    "EtcdImage": "",
+    "ImageId": IMAGE,
+    "InstanceType": "t4g.small",
+    "VolumeSize": "20",
+}
+"""What a machine is made with."""
 
 
 def instance_of(identity: Identity) -> str:
@@ -20,13 +34,8 @@ def member_properties(identity: Identity, endpoints: str = "", **changes: str) -
     """Those of a ``Custom::EtcdMember``."""
     return {
         **_common(identity, endpoints),
-        "Dialect": "cloud-init",
-        "BaseUserData": "",
-        "EtcdRelease": "",
-        "EtcdImage": "",
-        "ImageId": IMAGE,
-        "InstanceType": "t4g.small",
-        "VolumeSize": "20",
+        **SETTINGS,
+        "RestoreFrom": "",
         **changes,
     }
 
@@ -47,13 +56,15 @@ def voter_properties(
 def cluster_properties(cluster: str, addresses: list[str], **changes: str) -> dict[str, str]:
     """Those of a ``Custom::EtcdCluster`` of the members at ``addresses``."""
     return {
-        "ServiceToken": "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize",
+        "ServiceToken": FUNCTION,
         "ServiceTimeout": "930",
         "ClusterName": cluster,
         "ClusterSize": str(len(addresses)),
         "Endpoints": ",".join(map(client_url, addresses)),
         "Bootstrapped": "true",
+        **WITHOUT_TLS,
         "TimeoutSeconds": "20",
+        **SETTINGS,
         **changes,
     }
 
@@ -86,13 +97,14 @@ def event(
 
 def _common(identity: Identity, endpoints: str) -> dict[str, str]:
     return {
-        "ServiceToken": "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize",
+        "ServiceToken": FUNCTION,
         "ServiceTimeout": "930",
         "ClusterName": identity.cluster,
         "Name": identity.name,
         "Address": identity.address,
         "Endpoints": endpoints,
         "Bootstrapped": "true",
+        **WITHOUT_TLS,
         "ProtectMachine": "true",
         "TimeoutSeconds": "20",
     }

@@ -15,13 +15,17 @@ from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
     ClusterRecord,
     ClusterView,
+    Credentials,
     Health,
     Identity,
     Member,
     MemberRecord,
+    Restoration,
+    User,
     bootstrap_cluster_id,
     bootstrap_member_id,
     client_url,
+    is_tls,
     peer_url,
     quorum,
 )
@@ -52,17 +56,55 @@ class FakeClock:
 
 
 @dataclass
+class FakeVault:
+    """Keys and certificates, in memory. ``broken``: what S3 answers to everything."""
+
+    kept: dict[str, bytes] = field(default_factory=dict)
+    lent: dict[str, bytes] = field(default_factory=dict)
+    signed_with: str = ""
+    broken: str = ""
+
+    def read(self, cluster: str, name: str) -> bytes | None:
+        return self.adopted(f"{cluster}/{name}")
+
+    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
+        self._answer()
+        key = f"{cluster}/{name}"
+        if not (only_new and key in self.kept):
+            self.kept[key] = document
+
+    def lend(self, cluster: str, name: str) -> str:
+        self._answer()
+        key = f"{cluster}/{name}"
+        url = f"https://bucket/{key}?signed={self.signed_with}{len(self.lent)}"
+        self.lent[url] = self.kept[key]
+        return url
+
+    def adopted(self, key: str) -> bytes | None:
+        self._answer()
+        return self.kept.get(key)
+
+    def _answer(self) -> None:
+        if self.broken:
+            raise Refused(self.broken)
+
+
+@dataclass
 class FakeBucket:
     """The journal and the snapshots, in memory. ``broken``: what S3 answers to everything."""
 
     members: dict[str, MemberRecord] = field(default_factory=dict)
     clusters: dict[str, ClusterRecord] = field(default_factory=dict)
     snapshots: list[str] = field(default_factory=list)
+    stored_at: float = 1000.0
     broken: str = ""
     read: dict[str, MemberRecord | None] = field(default_factory=dict)
     documents: dict[str, bytes] = field(default_factory=dict)
     signed_with: str = ""
     signatures: Iterator[int] = field(default_factory=count)
+    vault: FakeVault = field(default_factory=FakeVault)
+    archived: dict[str, str] = field(default_factory=dict)
+    """The sha256 of snapshots that can be restored, by where they are."""
 
     def member(self, identity: Identity) -> MemberRecord | None:
         self._answer()
@@ -103,6 +145,16 @@ class FakeBucket:
         assert size, "an empty snapshot"
         self.snapshots.append(f"{cluster}/{name}")
         return self.snapshots[-1]
+
+    def restorable(self, uri: str) -> Restoration:
+        self._answer()
+        if uri not in self.archived:
+            raise Refused(f"cannot read {uri}, is it there? NoSuchKey")
+        return Restoration(f"https://archive/{uri}?signed", self.archived[uri])
+
+    def newest(self, cluster: str) -> float | None:
+        self._answer()
+        return self.stored_at if any(name.startswith(f"{cluster}/") for name in self.snapshots) else None
 
     def keep(self, identity: Identity, document: bytes) -> str:
         self._answer()
@@ -150,28 +202,50 @@ class FakeCluster:
     history: list[str] = field(default_factory=list)
     cluster_id: int = 0
     started_at: dict[int, float] = field(default_factory=dict)
+    root: User | None = None
+    """The only user, if auth is enabled."""
+    shown: list[Credentials | None] = field(default_factory=list)
+    published: dict[str, str] = field(default_factory=dict)
+    written: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def bootstrapped(cls, clock: FakeClock, addresses: Sequence[str], token: str = "t") -> FakeCluster:
+    def bootstrapped(
+        cls,
+        clock: FakeClock,
+        addresses: Sequence[str],
+        token: str = "t",
+        *,
+        name: str = "m",
+        tls: bool = False,
+    ) -> FakeCluster:
         """A healthy cluster of voters ``m1``, ``m2`` … that have been connected for long."""
         ids = [bootstrap_member_id(peer_url(address), token) for address in addresses]
         cluster = cls(clock, leader=ids[0], cluster_id=bootstrap_cluster_id(ids[0]))
         for number, (member_id, address) in enumerate(zip(ids, addresses, strict=True), 1):
             cluster.members.append(
-                Member(member_id, f"m{number}", (peer_url(address),), (client_url(address),))
+                Member(
+                    member_id,
+                    f"{name}{number}",
+                    (peer_url(address, tls=tls),),
+                    (client_url(address, tls=tls),),
+                )
             )
             cluster.started_at[member_id] = clock.now - 60
         return cluster
 
-    def connect(self, endpoints: Sequence[str]) -> Gateway:
+    def connect(
+        self, endpoints: Sequence[str], credentials: Credentials | None = None, user: User | None = None
+    ) -> Gateway:
         """A gateway, as ``Outside.connect`` wants it."""
-        return FakeGateway(self, tuple(endpoints))
+        self.shown.append(credentials)
+        return FakeGateway(self, tuple(endpoints), user)
 
     def boot(self, address: str, name: str) -> None:
         """The machine at ``address`` starts its etcd."""
         for place, member in enumerate(self.members):
-            if peer_url(address) in member.peer_urls:
-                self.members[place] = replace(member, name=name, client_urls=(client_url(address),))
+            tls = is_tls(member.peer_urls[0])
+            if peer_url(address, tls=tls) in member.peer_urls:
+                self.members[place] = replace(member, name=name, client_urls=(client_url(address, tls=tls),))
                 self.started_at.setdefault(member.id, self.clock.now)
 
     def serving(self, member: Member) -> bool:
@@ -206,6 +280,7 @@ class FakeGateway:
 
     cluster: FakeCluster
     endpoints: tuple[str, ...]
+    user: User | None = None
     closed: bool = False
 
     def view(self) -> ClusterView:
@@ -220,6 +295,10 @@ class FakeGateway:
         ]
         if not any(not member.is_learner for member in reached):
             raise Retryable(f"no endpoint answers: {self.endpoints[0]}: cannot be reached")
+        if cluster.root and cluster.has_quorum and self.user != cluster.root:
+            raise Refused(
+                "etcd does not take the user" if self.user else "etcd asks for a user (auth is enabled)"
+            )
         members = tuple(replace(member, health=cluster.health(member)) for member in cluster.members)
         return ClusterView(cluster.cluster_id, members, cluster.has_quorum, cluster.alarms)
 
@@ -267,9 +346,24 @@ class FakeGateway:
         self.cluster.leader = target.id
         self.cluster.history.append(f"lead {target.name}")
 
+    def revision(self, member: Member) -> int:
+        del member
+        return 7
+
     def snapshot(self, source: Member) -> Iterator[bytes]:
         self.cluster.history.append(f"snapshot {source.name}")
         yield b"data"
+
+    def publish(self, key: str, text: str) -> None:
+        if not self.cluster.has_quorum:
+            raise Retryable("no answer in time")
+        self.cluster.published[key] = text
+
+    def write(self, member: Member, key: str, value: str) -> float:
+        if not self.cluster.serving(member):
+            raise Retryable(f"write through {member.label}: cannot be reached")
+        self.cluster.written[key] = value
+        return 0.002
 
     def close(self) -> None:
         self.closed = True

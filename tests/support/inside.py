@@ -72,7 +72,7 @@ def handle(
 ) -> tuple[dict[str, str] | EtcdResizeError, FakeBucket, FakeMachines]:
     """The service takes an event; what it answers or refuses, and the journal and EC2 after it."""
     planning.HEALTH_PATIENCE = patience
-    outside = service.Outside(EtcdGateway, bucket, bucket, machines, time)
+    outside = service.Outside(EtcdGateway, bucket, bucket, machines, time, bucket.vault)
     answer: dict[str, str] | EtcdResizeError
     try:
         answer = service.handle(outside, parse(sent), budget)

@@ -56,14 +56,12 @@ class Role:
     denied: tuple[Grant, ...]
 
     @classmethod
-    def of_stack(cls, playground: Playground, stack: str) -> Self:
-        """The role of the stack's function. It must have nothing besides inline policies."""
+    def of_stack(cls, playground: Playground, stack: str, logical: str = "ProviderRole") -> Self:
+        """The role of that logical ID. It must have nothing besides inline policies."""
         resources = playground.client("cloudformation").describe_stack_resources(StackName=stack)[
             "StackResources"
         ]
-        (name,) = [
-            one["PhysicalResourceId"] for one in resources if one["LogicalResourceId"] == "ProviderRole"
-        ]
+        (name,) = [one["PhysicalResourceId"] for one in resources if one["LogicalResourceId"] == logical]
         iam = playground.client("iam")
         assert iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"] == []
         statements = [

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import json
 import queue
+import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 from playground import tools, tree
 from tests.support.built import Build
+from tests.support.events import FUNCTION
 
 HOST = "127.0.0.1"
-FUNCTION = "arn:aws:lambda:us-east-1:000000000000:function:etcd-etcd-resize"
 TIMEOUT_SECONDS = 60.0
 """What the function is told that it has, and what an event may take here."""
 IN_A_TREE = """
@@ -44,10 +45,18 @@ class Runtime:
     """The built function on its own runtime. Use it as a context manager; ``invoke`` gives it one event."""
 
     def __init__(
-        self, build: Build, layer: str, environment: Mapping[str, str], certificate: Path, folder: Path
+        self,
+        build: Build,
+        layers: Sequence[str],
+        environment: Mapping[str, str],
+        certificate: Path,
+        folder: Path,
     ) -> None:
-        """``layer``: its logical ID. ``certificate``: one that the function trusts. ``folder``: an empty one."""
+        """``layers``: their logical IDs. ``certificate``: one that the function trusts. ``folder``: an empty one."""
         self._log = folder / "log"
+        packages = folder / "opt"
+        for layer in layers:
+            shutil.copytree(build.layer(layer), packages, dirs_exist_ok=True)
         self._events: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._ends: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._api = ThreadingHTTPServer((HOST, 0), self._handler())
@@ -64,7 +73,7 @@ class Runtime:
         }
         shown = {
             build.function: "/var/task",
-            build.layer(layer): "/opt/python",
+            packages: "/opt/python",
             tools.runtime(): "/var/runtime",
             certificate: "/certificate.crt",
         }

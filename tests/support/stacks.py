@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from etcd_resize.model import ClusterView
+from etcd_resize.model import ClusterView, client_url
+from playground import papers
 from playground.connections import Connections
 from playground.local import Deployment, Playground
 from playground.machines import Machine
@@ -31,6 +32,8 @@ class World:
     def __init__(self, playground: Playground, stack: str) -> None:
         self.playground, self.stack = playground, stack
         self.created = False
+        self.tls = True
+        self.papers = papers.of_stack(playground, stack)
         self._begin = len(playground.journal.records())
 
     @property
@@ -43,6 +46,7 @@ class World:
     def deploy(self, size: int | str, **parameters: str) -> Deployment:
         """``sam deploy``: the first one says all, a later one only what changes."""
         given = {"ClusterSize": str(size), **parameters}
+        self.tls = given.get("Tls", "on" if self.tls else "off") == "on"
         if not self.created:
             given = {**self.patience, "ClusterName": self.stack, **given}
         done = self.playground.deploy(self.stack, given)
@@ -112,7 +116,8 @@ class World:
     @property
     def endpoints(self) -> tuple[str, ...]:
         """The client URLs of the machines that run."""
-        return tuple(f"http://{one.address}:2379" for one in self.machines if one.state == "running")
+        running = [one for one in self.machines if one.state == "running"]
+        return tuple(client_url(one.address, tls=self.tls) for one in running)
 
     def frozen(self) -> dict[str, tuple[str, str, int | None]]:
         """What a resize must not touch: UserData, image and process of each machine."""
@@ -122,7 +127,7 @@ class World:
 
     def view(self, endpoints: Sequence[str] = ()) -> ClusterView:
         """The cluster now."""
-        observer = Observer(lambda: endpoints or self.endpoints)
+        observer = Observer(lambda: endpoints or self.endpoints, self.papers)
         try:
             return observer.look()
         finally:
@@ -137,12 +142,20 @@ class World:
         """The members' names in order, a peer URL for those without."""
         return sorted(member.name or member.peer_urls[0] for member in self.view(endpoints).members)
 
+    def identities(self) -> dict[str, str]:
+        """Who is who: the peer URL and the role of each member, by its ID."""
+        return {
+            f"{member.id:x}": f"{member.peer_urls[0]}{' learner' if member.is_learner else ''}"
+            for member in self.view().members
+        }
+
     # --- what happens meanwhile ---
 
     @contextmanager
     def written_to(self, endpoints: Sequence[str] = ()) -> Iterator[Writer]:
         """Writes that never stop; at the end none may have failed and none may be lost."""
-        connections, observer = Connections(), Observer(lambda: endpoints or self.endpoints, period=0.2)
+        connections = Connections(self.papers)
+        observer = Observer(lambda: endpoints or self.endpoints, self.papers, period=0.2)
         writer = Writer(connections, observer.endpoints, Keys(self.stack))
         observer.start()
         writer.start()
@@ -157,10 +170,10 @@ class World:
         connections.close()
 
     @contextmanager
-    def in_the_background(self, size: int) -> Iterator[list[Deployment]]:
+    def in_the_background(self, size: int, **parameters: str) -> Iterator[list[Deployment]]:
         """A deploy that runs while the test does something else; its end is waited for."""
         done: list[Deployment] = []
-        thread = threading.Thread(target=lambda: done.append(self.deploy(size)), daemon=True)
+        thread = threading.Thread(target=lambda: done.append(self.deploy(size, **parameters)), daemon=True)
         thread.start()
         try:
             yield done

@@ -253,6 +253,7 @@ class CloudFormation(RuleBasedStateMachine):
             self._mortal(self.bucket, "store"),
             self._mortal(self.ec2, "protect", "unprotect"),
             self.clock,
+            self.bucket.vault,
         )
         try:
             answer = service.handle(outside, parse(sent), budget=40)
@@ -319,13 +320,13 @@ class CloudFormation(RuleBasedStateMachine):
         """A step of ours must not take a quorum away that was there before it."""
         connect = self.etcd.connect
 
-        def watched(endpoints: Any) -> Any:
-            gateway = connect(endpoints)
+        def watched(endpoints: Any, credentials: Any, user: Any) -> Any:
+            gateway = connect(endpoints, credentials, user)
             for name in ("add_learner", "promote", "remove"):
                 setattr(gateway, name, self._keeping_the_quorum(getattr(gateway, name)))
             return self._mortal(gateway, "add_learner", "promote", "remove", "move_leader")
 
-        self.etcd.connect = watched  # type: ignore[method-assign]
+        self.etcd.connect = watched  # type: ignore[method-assign, assignment]
 
     def _mortal(self, hand: Any, *changes: str) -> Any:
         """The same, but that the function may be killed right before or right after one of its changes."""

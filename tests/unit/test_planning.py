@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from etcd_resize.errors import REASON_LIMIT
-from etcd_resize.model import ClusterView, Health, Identity, Member, client_url, peer_url, quorum
+from etcd_resize.model import ClusterView, Health, Identity, Member, Remove, client_url, peer_url, quorum
 from etcd_resize.planning import (
+    DEATH_SECONDS,
     HEALTH_PATIENCE,
     Progress,
     plan_check,
@@ -122,6 +123,84 @@ def test_an_alarm_refuses_a_join_at_once(kind: str) -> None:
     view = cluster(member(1), alarms=(f"{kind} on m1 (1)",))
     assert str(plan_join(identity(9), view, FRESH, claimed=False)) == (
         f"join m9: refuse: alarm {kind} on m1 (1) is raised: clear its cause, disarm it, then resize again"
+    )
+
+
+# --- replacing ---
+
+
+def test_a_member_is_replaced_by_one_of_its_name_that_joins_beside_it() -> None:
+    plan = plan_join(identity(9, "m2"), healthy(3), FRESH, claimed=False, replaces=identity(2))
+    assert str(plan) == "join m2: add http://10.0.0.9:2380 as a learner"
+
+
+def test_a_dead_one_is_given_time_then_saved_and_removed_and_only_then_replaced() -> None:
+    view = cluster(member(1), member(2, up=False), member(3))
+
+    def plan(progress: Progress) -> str:
+        return str(plan_join(identity(9, "m2"), view, progress, claimed=False, replaces=identity(2)))
+
+    add = "add http://10.0.0.9:2380 as a learner"
+    assert plan(FRESH) == (
+        f"join m2: wait: m2 (2) does not serve: if it stays so, it is removed before its successor joins; {add}"
+    )
+    waited = Progress(waited_for="dead", waited=DEATH_SECONDS)
+    assert plan(waited) == f"join m2: snapshot from m3 (3); remove m2 (2); {add}"
+    assert plan(replace(waited, snapshot_taken=True)) == f"join m2: remove m2 (2); {add}"
+    assert plan(replace(waited, waited_for="unhealthy")).startswith("join m2: wait: ")
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        (cluster(member(1), member(2, up=False)), "if they are gone for good, restore a snapshot"),
+        (
+            cluster(member(1), member(2, up=False), member(3, up=False), member(4), member(5)),
+            "m3 (3) does not serve: bring it back or remove it",
+        ),
+        (cluster(member(1), member(2, up=False), member(3), member(4, learner=True)), "m4 (4) is a learner"),
+        (cluster(member(1), member(2, up=False), member(3), alarms=("NOSPACE on m1 (1)",)), "alarm NOSPACE"),
+    ],
+)
+def test_a_dead_one_stays_if_its_successor_could_not_be_added_without_it(
+    view: ClusterView, said: str
+) -> None:
+    waited = Progress(waited_for="dead", waited=DEATH_SECONDS, snapshot_taken=True)
+    plan = plan_join(identity(9, "m2"), view, waited, claimed=False, replaces=identity(2))
+    assert not isinstance(plan.steps[0], Remove)
+    assert said in str(plan.steps[0])
+    assert len(plan.steps[0].reason) <= REASON_LIMIT  # type: ignore[union-attr]
+
+
+def test_those_that_were_replaced_may_leave_in_any_order() -> None:
+    urls = [peer_url(f"10.0.0.{number}") for number in (4, 5, 6)]
+    view = cluster(*(member(number, up=number != 4) for number in range(1, 7)))
+    assert str(plan_shrink(view, FRESH, leaving=urls, in_order=False)) == (
+        "let 3 go that were replaced: snapshot from m2 (2)"
+    )
+    down = cluster(member(1), member(2, up=False), member(3))
+    urls = [peer_url("10.0.0.2"), peer_url("10.0.0.3")]
+    assert "refuse" not in str(plan_shrink(down, FRESH, leaving=urls))
+    assert "only 1 of 2 voters would serve" in str(plan_shrink(down, FRESH, leaving=urls, in_order=False))
+
+
+def test_a_release_that_is_too_new_is_refused_before_it_joins() -> None:
+    plan = plan_join(identity(9), healthy(3), FRESH, claimed=False, version="3.6.5")
+    assert str(plan) == (
+        "join m9: refuse: m9 cannot join: etcd 3.6.5 must not join 3.5.16, which does not keep promotions: move all"
+        " members to 3.5.26 or a later 3.5 first"
+    )
+
+
+def test_a_learner_of_an_older_minor_does_not_get_a_vote() -> None:
+    old = member(9, learner=True)
+    old = replace(old, health=replace(old.health, version="3.4.23"))
+    plan = plan_promotion(
+        identity(9), cluster(member(1), old), FRESH, member_id=9, stabilization=0, instance="i-9"
+    )
+    assert str(plan) == (
+        "make m9 a voter: refuse: m9 cannot vote: etcd 3.4.23 is older than the cluster's 3.5.16, and a downgrade is"
+        " not supported"
     )
 
 

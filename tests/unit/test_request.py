@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity
+from etcd_resize.model import Identity, User
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, MemberProperties, VoterProperties, answerable, parse
 from etcd_resize.userdata import RENDERERS
 from tests.support.events import cluster_properties, event, member_properties, voter_properties
@@ -53,12 +53,12 @@ def test_a_size_outside_one_to_seven_is_refused(size: str) -> None:
 
 @pytest.mark.parametrize(
     "endpoints",
-    ["10.0.0.1:2379", "https://10.0.0.1:2379", "http://10.0.0.1", "http://a@10.0.0.1:2379", "http://10.0.0.1:2379/x",
+    ["10.0.0.1:2379", "ftp://10.0.0.1:2379", "http://10.0.0.1", "http://a@10.0.0.1:2379", "http://10.0.0.1:2379/x",
      "http://10.0.0.1:99999", "http://[::1"],
 )  # fmt: skip
 def test_an_endpoint_of_another_form_is_refused(endpoints: str) -> None:
     said = refused(MEMBER, member_properties(WHO, endpoints))
-    assert said.endswith("is not of the form http://host:2379,http://host:2379")
+    assert said.endswith("is not of the form https://host:2379,https://host:2379")
 
 
 @pytest.mark.parametrize(
@@ -125,3 +125,62 @@ def test_an_envelope_of_a_wrong_form_is_answered_with_what_is_wrong() -> None:
 @pytest.mark.parametrize("made_up", ["", "etcd-Member-ABC123", "a/b", "a/b@", "/b@c", "a/b@c/d", "a/@c"])
 def test_an_id_that_is_not_ours_is_no_identity(made_up: str) -> None:
     assert Identity.parse(made_up) is None
+
+
+# --- etcd's own users ---
+
+PASSWORD = "pass word \n'\"{}"  # noqa: S105 — what must be in no sentence and no text of a request
+
+
+@pytest.mark.parametrize(
+    ("resource", "properties"),
+    [
+        (MEMBER, member_properties(WHO, BEFORE)),
+        (VOTER, voter_properties(WHO, "abc", BEFORE)),
+        (CLUSTER, cluster_properties("etcd", ["10.0.0.1"])),
+    ],
+)
+def test_the_user_of_etcd_comes_with_every_resource_and_its_password_is_in_no_text_of_it(
+    resource: str, properties: dict[str, str]
+) -> None:
+    given = parse(event("Create", resource, {**properties, "EtcdUser": "root", "EtcdPassword": PASSWORD}))
+    assert given.properties
+    assert given.properties.user == User("root", PASSWORD)
+    assert PASSWORD not in f"{given!r} {given}"
+    assert repr(PASSWORD)[1:-1] not in f"{given!r} {given}"
+    none = parse(event("Create", resource, {**properties, "EtcdUser": "", "EtcdPassword": ""}))
+    earlier = parse(event("Create", resource, properties))  # a stack of a version that had no users
+    for request in (none, earlier):
+        assert request.properties
+        assert request.properties.user is None
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"EtcdUser": "root"}, "EtcdUser and EtcdPasswordSecret go together: give both, or none"),
+        ({"EtcdPassword": PASSWORD}, "EtcdUser and EtcdPasswordSecret go together: give both, or none"),
+        ({"EtcdUser": "a:b", "EtcdPassword": PASSWORD}, "EtcdUser 'a:b' is not up to 64 letters"),
+        ({"EtcdUser": "root", "EtcdPassword": {PASSWORD: PASSWORD}}, "EtcdPassword is no text"),
+        ({"EtcdPasswort": PASSWORD}, "unknown: 'EtcdPasswort' (EtcdPassword?)"),
+    ],
+)
+def test_what_is_wrong_with_a_user_is_said_without_the_password(change: dict[str, str], said: str) -> None:
+    told = refused(MEMBER, member_properties(WHO, BEFORE, **change))
+    assert said in told
+    assert PASSWORD not in told
+    assert "pass word" not in told
+
+
+def test_an_update_goes_on_whatever_the_password_was_before() -> None:
+    now = member_properties(WHO, BEFORE, EtcdUser="root", EtcdPassword="new")
+    old = member_properties(WHO, BEFORE, EtcdUser="root", EtcdPassword="x" * 100_000)
+    request = parse(event("Update", MEMBER, now, physical_id=str(WHO), old=old))
+    assert isinstance(request.old, MemberProperties)
+    assert isinstance(request.properties, MemberProperties)
+    assert request.properties.user == User("root", "new")
+
+
+def test_a_delete_is_not_one_of_nothing_because_its_secret_has_changed() -> None:
+    leaving = member_properties(WHO, BEFORE, EtcdUser="root", EtcdPassword="{" * 100_000)
+    assert parse(event("Delete", MEMBER, leaving, physical_id=str(WHO))).properties

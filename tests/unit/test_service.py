@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from etcd_resize import service
 from etcd_resize.errors import GaveUp, InvalidRequest, Refused, Retryable
-from etcd_resize.model import ClusterRecord, Identity, MemberRecord, client_url, hex_id
+from etcd_resize.model import ClusterRecord, Identity, MemberRecord, User, client_url, hex_id
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from tests.support.events import (
     STACK,
@@ -40,7 +41,8 @@ class World:
         self.newcomer = Identity("etcd", "etcd-9", "10.0.0.9")
 
     def send(self, sent: dict[str, Any], budget: float = 60) -> dict[str, str]:
-        outside = service.Outside(self.etcd.connect, self.bucket, self.bucket, self.machines, self.clock)
+        bucket = self.bucket
+        outside = service.Outside(self.etcd.connect, bucket, bucket, self.machines, self.clock, bucket.vault)
         return service.handle(outside, parse(sent), budget)
 
     def member(
@@ -652,3 +654,41 @@ def test_a_machine_that_is_kept_for_a_member_that_is_out_is_let_go_and_named(wor
     assert answer["Ghosts"].endswith(f"whose machine {instance_of(world.newcomer)} may be terminated")
     assert world.machines.protected == set()
     assert world.send({**event("Create", CLUSTER, wanted), "StackId": PARENT})["Ghosts"] == ""
+
+
+# --- etcd's own users ---
+
+
+def test_a_whole_life_with_a_user_whose_password_is_in_no_answer_record_or_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    world.etcd.root = User("root", "s3cret words")
+    user = {"EtcdUser": "root", "EtcdPassword": "s3cret words"}
+    answers = [world.send(world.member(**user))]
+    world.etcd.boot("10.0.0.9", "etcd-9")
+    answers.append(world.send(world.voter(**user)))
+    answers.append(world.send(world.voter("Update", str(world.newcomer), **user)))
+    assert "etcd-9" in world.names()
+    answers.append(world.send(world.voter("Delete", str(world.newcomer), **user)))
+    answers.append(world.send(world.member("Delete", str(world.newcomer), **user)))
+    assert "etcd-9" not in world.names()
+    left = f"{answers} {world.bucket} {world.etcd.history} {caplog.text}"
+    assert "s3cret" not in left
+    assert base64.b64decode(answers[0]["UserData"]).count(b"s3cret") == 0
+
+
+@pytest.mark.parametrize("user", [{}, {"EtcdUser": "root", "EtcdPassword": "another"}])
+def test_a_user_whom_etcd_does_not_want_changes_nothing(world: World, user: dict[str, str]) -> None:
+    world.etcd.root = User("root", "s3cret words")
+    with pytest.raises(Refused, match="etcd "):
+        world.send(world.member(**user))
+    assert world.etcd.history == []
+    assert not world.bucket.members
+
+
+def test_the_user_is_the_one_of_the_new_properties_whatever_it_was_before(world: World) -> None:
+    world.etcd.root = User("root", "new")
+    wanted = cluster_properties("etcd", ADDRESSES[:2], EtcdUser="root", EtcdPassword="new")
+    before = cluster_properties("etcd", ADDRESSES[:3], EtcdUser="root", EtcdPassword="old")
+    assert world.send(event("Update", CLUSTER, wanted, physical_id="etcd/cluster", old=before))["MemberList"]

@@ -57,7 +57,9 @@ class World:
         self.etcd = FakeCluster.bootstrapped(self.clock, ADDRESSES[: self.size])
 
     def outside(self) -> service.Outside:
-        return service.Outside(self.etcd.connect, self.bucket, self.bucket, FakeMachines(), self.clock)
+        return service.Outside(
+            self.etcd.connect, self.bucket, self.bucket, FakeMachines(), self.clock, self.bucket.vault
+        )
 
     def create(self, dialect: str, base: str) -> dict[str, Any]:
         before = ",".join(map(client_url, ADDRESSES[: self.size]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,9 @@ import pytest
 import yaml
 
 from etcd_resize.errors import InvalidRequest
+from etcd_resize.health.render import as_metrics
+from etcd_resize.health.report import Found, judge
+from etcd_resize.model import ClusterView, Health, Member
 from etcd_resize.request import CLUSTER, LARGEST_CLUSTER, MEMBER, VOTER, parse
 from playground.tools import ROOT
 from tests.support.events import event
@@ -112,9 +117,23 @@ def test_the_guard_is_deleted_before_any_member_and_updated_after_all() -> None:
 
 
 def test_a_member_leaves_before_its_machine_and_its_machine_before_its_address() -> None:
-    assert depends_on(MEMBER_TEMPLATE, "Voter") == {"Instance", "Member", "NetworkInterface"}
-    assert depends_on(MEMBER_TEMPLATE, "Instance") == {"Member", "NetworkInterface"}
-    assert depends_on(MEMBER_TEMPLATE, "Member") == {"NetworkInterface"}
+    interfaces = {"NetworkInterface", "GreenInterface"}
+    assert depends_on(MEMBER_TEMPLATE, "Voter") == {"Instance", "Member", *interfaces}
+    assert depends_on(MEMBER_TEMPLATE, "Instance") == {"Member", *interfaces}
+    assert depends_on(MEMBER_TEMPLATE, "Member") == interfaces
+
+
+def test_a_member_has_one_of_two_interfaces_alike_and_blue_is_what_it_was_before_there_were_colours() -> None:
+    blue, green = (MEMBER_TEMPLATE["Resources"][name] for name in ("NetworkInterface", "GreenInterface"))
+    assert (blue.pop("Condition"), green.pop("Condition")) == ("Blue", "Green")
+    assert blue == green
+    assert MEMBER_TEMPLATE["Parameters"]["Colour"]["Default"] == "blue"
+
+
+def test_each_member_has_its_own_place_among_the_colours() -> None:
+    colours = [TEMPLATE["Resources"][name]["Properties"]["Parameters"]["Colour"] for name in MEMBERS]
+    assert colours == [{"Fn::Select": [number, {"Ref": "Members"}]} for number in range(LARGEST_CLUSTER)]
+    assert TEMPLATE["Parameters"]["Members"]["Default"].split(",") == ["blue"] * LARGEST_CLUSTER
 
 
 def test_nothing_of_the_machine_comes_from_a_parameter_that_a_resize_could_change() -> None:
@@ -124,8 +143,11 @@ def test_nothing_of_the_machine_comes_from_a_parameter_that_a_resize_could_chang
     assert machine["UserData"] == {"Fn::GetAtt": ["Member", "UserData"]}
     parameters = set(MEMBER_TEMPLATE["Parameters"])
     used = {name: parameters.intersection(references(value, parameters)) for name, value in machine.items()}
-    # a tag changes without an interruption
-    assert {name: refers for name, refers in used.items() if refers} == {"Tags": {"Provider"}}
+    # both change without an interruption
+    assert {name: refers for name, refers in used.items() if refers} == {
+        "Tags": {"Provider"},
+        "IamInstanceProfile": {"MachineInstanceProfile"},
+    }
 
 
 def test_a_machine_has_encrypted_volumes_imdsv2_only_and_no_way_in_for_ssh() -> None:
@@ -155,13 +177,38 @@ def test_the_bucket_is_encrypted_versioned_private_and_stays() -> None:
     assert set(bucket["Properties"]["PublicAccessBlockConfiguration"].values()) == {True}
 
 
+def test_a_snapshot_ends_with_its_retention_but_the_last_one_stays() -> None:
+    rules = TEMPLATE["Resources"]["Snapshots"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    expiring = [rule for rule in rules if "ExpirationInDays" in rule]
+    (rule,) = [one for one in expiring if "snapshots" in one["Prefix"]["Fn::Sub"]]
+    assert rule["Prefix"] == {
+        "Fn::Sub": "${ClusterName}/snapshots/2"
+    }  # the last one's name begins with "last"
+    assert rule["ExpirationInDays"] == {"Ref": "SnapshotRetentionDays"}
+    assert rule["NoncurrentVersionExpiration"]
+
+
+@pytest.mark.parametrize("rate", ["", "off", "rate(5 minutes)", "rate(1 day)", "cron(0 3 * * ? *)"])
+def test_a_schedule_of_eventbridge_is_taken(rate: str) -> None:
+    assert re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+@pytest.mark.parametrize("rate", ["hourly", "rate(0 hours)", "rate(1 hour) ", "cron()"])
+def test_another_schedule_is_refused_before_the_stack(rate: str) -> None:
+    assert not re.fullmatch(TEMPLATE["Parameters"]["SnapshotRate"]["AllowedPattern"], rate)
+
+
+def test_the_maintenance_goes_before_the_cluster_it_maintains() -> None:
+    assert "Cluster" in depends_on(TEMPLATE, "ClusterMaintenance")
+
+
 def roles() -> dict[str, Any]:
     """Every role of both templates, by name."""
     resources = {**TEMPLATE["Resources"], **MEMBER_TEMPLATE["Resources"]}
     return {name: one["Properties"] for name, one in resources.items() if one["Type"] == "AWS::IAM::Role"}
 
 
-def test_every_function_has_a_role_of_its_own_and_no_machine_has_one() -> None:
+def test_every_function_has_a_role_of_its_own_and_no_machine_has_one_unless_the_user_names_it() -> None:
     functions = [
         one["Properties"]
         for one in TEMPLATE["Resources"].values()
@@ -169,7 +216,33 @@ def test_every_function_has_a_role_of_its_own_and_no_machine_has_one() -> None:
     ]
     given = [function["Role"]["Fn::GetAtt"][0] for function in functions]
     assert sorted(given) == sorted(roles())
-    assert "IamInstanceProfile" not in MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]
+    assert MEMBER_TEMPLATE["Resources"]["Instance"]["Properties"]["IamInstanceProfile"] == {
+        "Fn::If": ["HasInstanceProfile", {"Ref": "MachineInstanceProfile"}, {"Ref": "AWS::NoValue"}]
+    }
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        assert template["Parameters"]["MachineInstanceProfile"]["Default"] == ""
+
+
+def test_the_password_comes_from_secrets_manager_and_is_no_parameter_output_or_environment() -> None:
+    reference = {"Fn::Sub": "{{resolve:secretsmanager:${EtcdPasswordSecret}}}"}
+    for template in (TEMPLATE, MEMBER_TEMPLATE):
+        for name, resource in template["Resources"].items():
+            if resource["Type"].startswith("Custom::"):
+                told = resource["Properties"]["EtcdPassword"]
+                assert told == {"Fn::If": ["HasEtcdPassword", reference, ""]}, name
+            else:
+                assert "resolve:" not in str(resource), name
+        assert "resolve:" not in str([template["Parameters"], template["Outputs"]])
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, MEMBER_TEMPLATE])
+def test_the_name_of_a_secret_cannot_end_the_reference_that_it_stands_in(template: dict[str, Any]) -> None:
+    pattern = template["Parameters"]["EtcdPasswordSecret"]["AllowedPattern"]
+    for name in ("", "etcd/root", "etcd/root:SecretString:password", "etcd:SecretString:password:AWSCURRENT",
+                 "arn:aws:secretsmanager:eu-west-1:000000000000:secret:etcd/root-a1B2c3:SecretString:key"):  # fmt: skip
+        assert re.fullmatch(pattern, name), name
+    for name in ("a}}{{resolve:ssm:b", "a}", "{a", "a b", "${a}", "a\n"):
+        assert not re.fullmatch(pattern, name), name
 
 
 def test_every_role_takes_the_boundary_and_nobody_else_s_policy() -> None:
@@ -180,17 +253,26 @@ def test_every_role_takes_the_boundary_and_nobody_else_s_policy() -> None:
         assert "ManagedPolicyArns" not in role
 
 
-def test_what_lambda_may_do_with_network_interfaces_is_refused_to_the_function_s_code() -> None:
+def functions() -> dict[str, Any]:
+    """Every function, by the name of its role."""
+    return {
+        one["Properties"]["Role"]["Fn::GetAtt"][0]: one["Properties"]
+        for one in TEMPLATE["Resources"].values()
+        if one["Type"] == "AWS::Serverless::Function"
+    }
+
+
+@pytest.mark.parametrize("role", functions())
+def test_what_lambda_may_do_with_network_interfaces_is_refused_to_the_function_s_code(role: str) -> None:
     (policy,) = [
         policy["PolicyDocument"]["Statement"]
-        for role in roles().values()
-        for policy in role["Policies"]
+        for policy in roles()[role]["Policies"]
         if policy["PolicyName"] == "network-interfaces-by-lambda"
     ]
     allowed = [action for one in policy if one["Effect"] == "Allow" for action in one["Action"]]
     (denial,) = [one for one in policy if one["Effect"] == "Deny"]
     assert sorted(allowed) == sorted(denial["Action"])
-    function = TEMPLATE["Resources"]["Provider"]["Properties"]["FunctionName"]["Fn::Sub"]
+    function = functions()[role]["FunctionName"]["Fn::Sub"]
     (source,) = denial["Condition"]["ArnEquals"].values()
     assert source["Fn::Sub"].endswith(f":function:{function}")
 
@@ -233,3 +315,67 @@ def test_the_function_dies_before_cloudformation_gives_it_up() -> None:
         for resource in template["Resources"].values():
             if resource["Type"].startswith("Custom::"):
                 assert timeout < resource["Properties"]["ServiceTimeout"] <= timeout + 60
+
+
+def alarms() -> dict[str, Any]:
+    """The alarms' properties, by logical ID."""
+    return {
+        name: one["Properties"]
+        for name, one in TEMPLATE["Resources"].items()
+        if one["Type"] == "AWS::CloudWatch::Alarm"
+    }
+
+
+def reported() -> tuple[set[str], set[str]]:
+    """The metrics of a report in which everything is known: the cluster's, and a member's."""
+    healthy = Health(serving=True, reachable=True, leader=1, read_seconds=0.001)
+    member = Member(1, "m1", ("https://10.0.0.1:2380",), ("https://10.0.0.1:2379",), health=healthy)
+    view = ClusterView(1, (member,), has_quorum=True)
+    found = Found("c", 1, 100.0, 1, view, writes={1: 0.001}, snapshot_at=1.0, shown_until=200.0)
+    metrics = as_metrics(judge(found))
+    cluster = {metric.name for metric in metrics if not metric.member}
+    return cluster, {metric.name for metric in metrics if metric.member}
+
+
+def test_every_alarm_watches_a_metric_that_is_there() -> None:
+    filtered = TEMPLATE["Resources"]["FailedSteps"]["Properties"]["MetricTransformations"][0]
+    for name, alarm in alarms().items():
+        if alarm["Namespace"] == "AWS/Lambda":
+            assert alarm["MetricName"] == "Errors", name
+        elif isinstance(alarm["MetricName"], dict):
+            assert alarm["MetricName"] == filtered["MetricName"], name
+            assert "Dimensions" not in alarm, name
+        else:
+            assert alarm["MetricName"] in reported()[0], name
+            assert alarm["Dimensions"] == [{"Name": "Stack", "Value": {"Ref": "AWS::StackName"}}], name
+
+
+def test_every_function_s_errors_have_an_alarm() -> None:
+    watched = {
+        dimension["Value"]["Ref"]
+        for alarm in alarms().values()
+        if alarm["Namespace"] == "AWS/Lambda"
+        for dimension in alarm["Dimensions"]
+    }
+    kinds = TEMPLATE["Resources"]
+    assert watched == {name for name in kinds if kinds[name]["Type"] == "AWS::Serverless::Function"}
+
+
+def test_every_alarm_tells_the_topic_if_there_is_one_and_has_its_section_in_the_docs() -> None:
+    told = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopicArn"}], {"Ref": "AWS::NoValue"}]}
+    page = (ROOT / "docs/operations.md").read_text()
+    for name, alarm in alarms().items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == told
+        assert f"\n### {name}" in page
+
+
+def test_the_dashboard_shows_metrics_that_are_there() -> None:
+    body = TEMPLATE["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+    cluster, member = reported()
+    for widget in json.loads(body)["widgets"]:
+        for metric in widget["properties"]["metrics"]:
+            if isinstance(metric[0], str):
+                assert metric[1] in cluster
+            else:
+                (shown,) = re.findall(r'MetricName="(\w+)"', metric[0]["expression"])
+                assert shown in member

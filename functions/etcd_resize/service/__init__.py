@@ -11,10 +11,11 @@ import logging
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, Request
 from etcd_resize.service.cluster import ClusterEvent
 from etcd_resize.service.event import Answer, Outside
+from etcd_resize.service.maintenance import Maintained, maintain
 from etcd_resize.service.member import MemberEvent
 from etcd_resize.service.voter import VoterEvent
 
-__all__ = ["Answer", "Outside", "handle"]
+__all__ = ["Answer", "Maintained", "Outside", "handle", "maintain"]
 
 _EVENTS: dict[str, type[MemberEvent | VoterEvent | ClusterEvent]] = {
     MEMBER: MemberEvent,

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from urllib.parse import urlsplit
 
 from etcd_resize import answer, planning
 from etcd_resize.errors import GaveUp
@@ -23,6 +22,7 @@ from etcd_resize.model import (
     MemberRecord,
     Plan,
     child_of,
+    host_of,
     peer_url_of,
 )
 from etcd_resize.planning import Progress
@@ -40,18 +40,46 @@ class ClusterEvent(Event):
         return self._accept(wanted, planning.plan_check)
 
     def update(self, wanted: ClusterProperties) -> Answer:
-        """A shrink is prepared or vetoed, a grown cluster is checked; a rollback is never refused."""
+        """A shrink is prepared or vetoed, so is the leave of those who were replaced; a grown cluster is checked.
+
+        A rollback is never refused.
+        """
         record, old = self.journal.cluster(wanted.cluster), self.request.old
         now, before = (*(record.accepted if record else ()), None, None)[:2]
         if now and _same(now, wanted):
-            return dict(now.answer)
+            return {**dict(now.answer), **self._outdated(wanted)}
         if record and now and before and _same(before, wanted) and self._undoes(now, wanted):
             self.journal.record_cluster(wanted.cluster, replace(record, accepted=(before,)))
-            return dict(before.answer)
-        if isinstance(old, ClusterProperties) and old.size > wanted.size:
-            leaving = [peer_url_of(url) for url in reversed(old.endpoints) if url not in wanted.endpoints]
-            return self._accept(wanted, partial(planning.plan_shrink, leaving=leaving), leaving)
-        return self._accept(wanted, planning.plan_check)
+            return {**dict(before.answer), **self._outdated(wanted)}
+        if not isinstance(old, ClusterProperties):
+            return self._accept(wanted, planning.plan_check)
+        gone = [url for url in reversed(old.endpoints) if url not in wanted.endpoints]
+        only_shrinks = old.size > wanted.size and set(wanted.endpoints) <= set(old.endpoints)
+        if (
+            not only_shrinks
+        ):  # whom no child of ours stands for was dropped from ExistingEndpoints, and does not leave
+            gone = [url for url in gone if self._is_ours(wanted.cluster, url)]
+        if not gone:
+            return self._accept(wanted, planning.plan_check)
+        leaving = [peer_url_of(url) for url in gone]
+        plan = partial(planning.plan_shrink, leaving=leaving, in_order=only_shrinks)
+        return self._accept(wanted, plan, leaving)
+
+    def _outdated(self, wanted: ClusterProperties) -> Answer:
+        """Which members were made with other settings than a machine would be made with now, and with which."""
+        behind = []
+        for url in wanted.endpoints:
+            for identity, record in self.journal.recorded(wanted.cluster, host_of(url)):
+                known = {**dict(record.answer), **dict(record.settings)}
+                differing = [name for name, value in wanted.settings if known.get(name, value) != value]
+                if differing and record.state == "added":
+                    behind.append(f"{identity.name} ({', '.join(differing)})")
+        return {"Outdated": "; ".join(behind) or "none"}
+
+    def _is_ours(self, cluster: str, url: str) -> bool:
+        """Whether the journal ascribes the member with this client URL to a stack nested in this one."""
+        recorded = self.journal.recorded(cluster, host_of(url))
+        return any(child_of(self.request.stack_id, record.stack_id) for _, record in recorded)
 
     def delete(self, leaving: ClusterProperties) -> Answer:
         """The whole stack goes: the last snapshot, and the mark that lets the members go after it.
@@ -83,7 +111,7 @@ class ClusterEvent(Event):
         if not view.has_quorum:
             return
         for identity, record in self._kept:
-            if view.at(identity.peer_url) is None and identity.client_url not in wanted.endpoints:
+            if view.at(identity.peer_url) is None and identity.address not in map(host_of, wanted.endpoints):
                 yield Ghost(identity, record.member_id, record.instance)
 
     @cached_property
@@ -102,13 +130,16 @@ class ClusterEvent(Event):
     def _undoes(self, shrink: Accepted, wanted: ClusterProperties) -> bool:
         """Whether this is the rollback of a shrink that was accepted: none of those that were to leave has left.
 
+        One that was dead, and was removed before its successor joined, is out whatever is rolled back.
         That all stays as it is needs nobody's consent; and the shrink, should it be tried again, is decided anew.
         """
         if shrink.size > wanted.size:
             return False
-        hosts = [urlsplit(url).hostname or "" for url in wanted.endpoints]
-        recorded = [self.journal.recorded(wanted.cluster, host) for host in hosts]
-        return all(not found or any(record.state != "left" for _, record in found) for found in recorded)
+        recorded = [self.journal.recorded(wanted.cluster, host_of(url)) for url in wanted.endpoints]
+        return all(
+            not found or any(record.state != "left" or record.successor for _, record in found)
+            for found in recorded
+        )
 
     def _accept(
         self, wanted: ClusterProperties, plan: Callable[..., Plan], leaving: Sequence[str] = ()
@@ -131,7 +162,11 @@ class ClusterEvent(Event):
             view = pursuit.run(without_ghosts)
         self.bury(ghosts.values())
         before_it = self.journal.cluster(wanted.cluster)
-        answered = {**_describe(view, leaving), "Ghosts": "; ".join(map(str, ghosts.values()))}
+        answered = {
+            **_describe(view, leaving),
+            "Ghosts": "; ".join(map(str, ghosts.values())),
+            **self._outdated(wanted),
+        }
         answer.check(self.request.physical_id, self.request.stack_id, self.request.logical_id, answered)
         accepted = ClusterRecord(
             cluster_id=view.cluster_id,

@@ -8,14 +8,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
-from etcd_resize.aws import Journal, Machines, Snapshots
-from etcd_resize.errors import GaveUp, Refused
+from etcd_resize import planning
+from etcd_resize.aws import Journal, Machines, Snapshots, Vault
+from etcd_resize.errors import GaveUp, Refused, Retryable
 from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
+    REVOKED_KEY,
     AddLearner,
+    ClusterRecord,
     ClusterView,
+    Credentials,
     Ghost,
     Identity,
     Member,
@@ -25,13 +28,17 @@ from etcd_resize.model import (
     Promote,
     Protect,
     Remove,
+    Revoke,
     Snapshot,
     Unprotect,
+    User,
     hex_id,
+    host_of,
 )
 from etcd_resize.planning import Progress
-from etcd_resize.request import Request
+from etcd_resize.request import MemberProperties, Request, VoterProperties
 from etcd_resize.service.pursuit import Clock, Hand, Planner, Pursuit
+from etcd_resize.service.trust import Trusted
 
 GOODBYE_SECONDS = 5.0
 """How long the deletion of a whole stack waits for a cluster that does not answer."""
@@ -43,13 +50,45 @@ Answer: TypeAlias = dict[str, str]
 
 @dataclass(frozen=True)
 class Outside:
-    """Everything that is not a value. ``connect`` takes client URLs."""
+    """Everything that is not a value.
 
-    connect: Callable[[Sequence[str]], Gateway]
+    ``connect`` takes client URLs, what is shown to those with TLS, and the user as whom to ask if there is one.
+    """
+
+    connect: Callable[[Sequence[str], Credentials | None, User | None], Gateway]
     journal: Journal
     snapshots: Snapshots
     machines: Machines
     clock: Clock
+    vault: Vault
+
+
+def cluster_of(gateway: Gateway, known: ClusterRecord | None, cluster: str) -> Callable[[], ClusterView]:
+    """A look at the cluster; it raises Refused if that is not the one that the journal knows under the name."""
+
+    def look() -> ClusterView:
+        view = gateway.view()
+        if known and known.cluster_id != view.cluster_id:
+            raise Refused(
+                f"the endpoints belong to the cluster {hex_id(view.cluster_id)}, but {cluster} is"
+                f" {hex_id(known.cluster_id)} by the journal: give the endpoints of that one"
+            )
+        return view
+
+    return look
+
+
+def take_snapshot(outside: Outside, gateway: Gateway, cluster: str, source: Member, mark: str = "") -> str:
+    """Copy the data of ``source`` into the bucket; where it is then.
+
+    Its name tells the time, the revision that it has at the least, and the member. A ``mark`` before that keeps it
+    from the bucket's lifecycle, whose prefix is the first digit of the time.
+    """
+    taken = datetime.fromtimestamp(outside.clock.time(), UTC)
+    name = f"{mark}{taken:%Y%m%dT%H%M%SZ}-r{gateway.revision(source)}-{source.name}"
+    where = outside.snapshots.store(cluster, name, gateway.snapshot(source))
+    logger.info("snapshot from %s: %s", source.label, where)
+    return where
 
 
 class Event:
@@ -69,22 +108,20 @@ class Event:
     @contextmanager
     def pursuing(self, cluster: str, endpoints: Sequence[str]) -> Iterator[Pursuit]:
         """A pursuit on the cluster behind ``endpoints``, which must be the one that the journal knows."""
-        gateway = self.outside.connect(endpoints)
-        known = self.journal.cluster(cluster)
-
-        def look() -> ClusterView:
-            view = gateway.view()
-            if known and known.cluster_id != view.cluster_id:
-                raise Refused(
-                    f"the endpoints belong to the cluster {hex_id(view.cluster_id)}, but {cluster} is"
-                    f" {hex_id(known.cluster_id)} by the journal: give the endpoints of that one"
-                )
-            return view
-
+        trusted, properties = self.trusted(cluster), self.request.properties
+        gateway = self.outside.connect(
+            endpoints, trusted.credentials() if trusted else None, properties.user if properties else None
+        )
+        look = cluster_of(gateway, self.journal.cluster(cluster), cluster)
         try:
             yield Pursuit(look, self._hands(gateway, cluster), self.clock, self.deadline)
         finally:
             gateway.close()
+
+    def trusted(self, cluster: str) -> Trusted | None:
+        """The certificates of the cluster; None without TLS."""
+        trust = self.request.properties.trust if self.request.properties else None
+        return Trusted(self.outside.vault, self.clock, cluster, trust) if trust else None
 
     def _hands(self, gateway: Gateway, cluster: str) -> Mapping[type, Hand]:
         def add(step: AddLearner) -> None:
@@ -100,17 +137,17 @@ class Event:
             gateway.move_leader(step.leader, step.target)
 
         def snapshot(step: Snapshot) -> None:
-            taken = datetime.fromtimestamp(self.clock.time(), UTC)
-            identity = self.request.previous_identity
-            name = f"{taken:%Y%m%dT%H%M%SZ}-{identity.name if identity else 'cluster'}"
-            where = self.outside.snapshots.store(cluster, name, gateway.snapshot(step.source))
-            logger.info("snapshot from %s: %s", step.source.label, where)
+            take_snapshot(self.outside, gateway, cluster, step.source, "last-" if step.last else "")
 
         def protect(step: Protect) -> None:
             self.outside.machines.protect(step.instance)
 
         def unprotect(step: Unprotect) -> None:
             self.outside.machines.unprotect(step.instance)
+
+        def revoke(step: Revoke) -> None:
+            if trusted := self.trusted(cluster):
+                gateway.publish(REVOKED_KEY, trusted.revoke(dict(step.serials)))
 
         return {
             AddLearner: add,
@@ -120,7 +157,16 @@ class Event:
             Snapshot: snapshot,
             Protect: protect,
             Unprotect: unprotect,
+            Revoke: revoke,
         }
+
+    def everybody(self, cluster: str) -> tuple[str, ...]:
+        """Client URLs of the members that the guard accepted last, after it and before it in the chain.
+
+        Who is replaced, or leaves because it was, may be the only one that its own properties name.
+        """
+        known = self.journal.cluster(cluster)
+        return known.accepted[0].endpoints if known and known.accepted else ()
 
     # --- whose member it is ---
 
@@ -148,6 +194,22 @@ class Event:
             return identity, None
         return identity, record
 
+    def returns(self, wanted: Identity) -> bool:
+        """Whether an Update goes back to a member that was about to be replaced: a rollback, to which nobody objects.
+
+        CloudFormation names either the old member, whose properties come back, or the new one.
+        """
+        previous, old = self.request.previous_identity, self.request.old
+        if previous == wanted:
+            return isinstance(old, MemberProperties | VoterProperties) and old.identity != wanted
+        record = self.journal.member(wanted)
+        return bool(
+            previous
+            and record
+            and record.stack_id == self.request.stack_id
+            and record.successor == str(previous)
+        )
+
     def ghosts(
         self, cluster: str, members: Iterable[Member], outlived: Callable[[str, Member], bool]
     ) -> Iterator[Ghost]:
@@ -160,7 +222,7 @@ class Event:
     def _recorded_at(self, cluster: str, member: Member) -> list[tuple[Identity, MemberRecord]]:
         """What the journal says of the member's address; asked once an event, not at every look."""
         if member.id not in self._recorded:
-            hosts = [urlsplit(url).hostname or "" for url in member.peer_urls]
+            hosts = [host_of(url) for url in member.peer_urls]
             self._recorded[member.id] = [
                 found
                 for host in hosts
@@ -194,9 +256,18 @@ class Event:
             self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
         with self.pursuing(cluster, endpoints) as pursuit:
             try:
-                pursuit.run(plan)
+                view = pursuit.run(plan)
+                if otherwise is None and self.trusted(cluster):
+                    self._revoke(pursuit, view, cluster)
             except GaveUp as reason:
                 if otherwise is None:
                     raise
                 logger.warning("the cluster goes with its stack: %s", reason)
                 pursuit.carry_out(otherwise(pursuit.progress))
+
+    def _revoke(self, pursuit: Pursuit, view: ClusterView, cluster: str) -> None:
+        """Nobody who has left gets in any more. What fails here is made up for when the next one leaves."""
+        try:
+            pursuit.carry_out(planning.plan_revocation(view, self.journal.recorded(cluster)))
+        except (Refused, Retryable) as reason:
+            logger.warning("certificates of members that are out are not revoked yet: %s", reason)

@@ -6,13 +6,15 @@ next event finds its way by the journal: an intention claims what is registered 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from etcd_resize import answer, planning, userdata
+from etcd_resize import answer, planning, userdata, versions
 from etcd_resize.errors import InvalidRequest, Refused, Retryable
 from etcd_resize.model import (
     AddLearner,
+    Bundle,
     ClusterRecord,
     ClusterView,
     Ghost,
@@ -21,6 +23,8 @@ from etcd_resize.model import (
     MemberRecord,
     MemberSpec,
     Plan,
+    Remove,
+    Restoration,
     bootstrap_cluster_id,
     bootstrap_member_id,
     hex_id,
@@ -29,8 +33,10 @@ from etcd_resize.model import (
 )
 from etcd_resize.planning import Progress
 from etcd_resize.request import MemberProperties, Request
-from etcd_resize.service.event import Answer, Event, Outside
+from etcd_resize.service.event import GOODBYE_SECONDS, Answer, Event, Outside
 from etcd_resize.service.pursuit import Pursuit
+
+logger = logging.getLogger(__name__)
 
 
 class MemberEvent(Event):
@@ -40,31 +46,45 @@ class MemberEvent(Event):
         super().__init__(outside, request, budget)
         self._urls: dict[bytes, str] = {}
         """Of documents that are too large for the answer, and are kept in the bucket."""
+        self._bundle: Bundle | None = None
+        self._restoration: Restoration | None = None
+        self._serial, self._expires = "", 0.0
 
     def create(self, wanted: MemberProperties) -> Answer:
         """Join through the endpoints, or bootstrap if there are none."""
+        if wanted.restore_from and wanted.endpoints:
+            raise Refused(
+                f"RestoreFrom is for a new cluster, and {wanted.identity.name} joins one that is there: leave"
+                " ExistingEndpoints or RestoreFrom empty"
+            )
         return self._join(wanted, wanted.endpoints)
 
     def update(self, wanted: MemberProperties) -> Answer:
         """The same member: the same answer, word for word. Another address: another member joins."""
         previous = self.request.previous_identity
-        if previous == wanted.identity:
+        if self.returns(wanted.identity):
+            self._abandon(wanted)
+        if previous == wanted.identity or self.returns(wanted.identity):
             return self._frozen_answer(wanted.identity)
         if previous and previous.cluster != wanted.identity.cluster:
             raise Refused(
                 f"ClusterName cannot be changed from {previous.cluster} to {wanted.identity.cluster}:"
                 " the names of the members come from it"
             )
-        # the first member has no endpoints before it: its successor joins through the one it replaces
-        return self._join(wanted, wanted.endpoints or ((previous.client_url,) if previous else ()))
+        if previous is None:
+            return self._join(wanted, wanted.endpoints)
+        # the first member has no endpoints before it, and whoever is replaced may be dead: the others are asked too
+        endpoints = (*wanted.endpoints, previous.client_url, *self.everybody(previous.cluster))
+        return self._join(wanted, tuple(dict.fromkeys(endpoints)), previous)
 
     def delete(self, leaving: MemberProperties) -> Answer:
         """Remove what is still registered: the Voter's Delete has usually done it."""
         identity, record = self.claim(leaving.identity)
         if record is None or record.state == "left":
-            self._forestall(identity)
+            self._forestall(identity, record)
             return {}
         doomed = self.doomed(identity.cluster, bootstrapped=leaving.bootstrapped)
+        others = () if doomed else self.everybody(identity.cluster)
         still_there = False
 
         def evict(view: ClusterView, progress: Progress) -> Plan:
@@ -75,7 +95,7 @@ class MemberEvent(Event):
                 identity,
                 view,
                 member_id=record.member_id,
-                staying=leaving.endpoints,
+                staying=others or leaving.endpoints,
                 doomed=doomed,
                 progress=progress,
                 instance=record.instance if still_there else "",
@@ -83,15 +103,49 @@ class MemberEvent(Event):
 
         self.leave(
             identity.cluster,
-            (*leaving.endpoints, identity.client_url),
+            tuple(dict.fromkeys((*leaving.endpoints, identity.client_url, *others))),
             evict,
             (lambda progress: planning.plan_release(identity, progress)) if doomed else None,
         )
-        self.journal.record_member(identity, replace(record, state="left", at=self.clock.time()))
+        self._write_off(identity, record)
         return {}
 
-    def _forestall(self, identity: Identity) -> None:
-        """A Create that still runs must see that its Delete has been."""
+    def _write_off(self, identity: Identity, record: MemberRecord) -> None:
+        """It is out, and nothing goes back to it any more."""
+        left = replace(record, state="left", at=self.clock.time(), successor="")
+        self.journal.record_member(identity, left)
+
+    def _abandon(self, wanted: MemberProperties) -> None:
+        """Take the learner out that was to replace this member, should CloudFormation never have heard of it.
+
+        If it has, a Delete follows and does it too. A rollback does not fail: what cannot be done is left to that.
+        """
+        old = self.request.old
+        if not isinstance(old, MemberProperties) or not self._mine(
+            record := self.journal.member(old.identity)
+        ):
+            return
+        self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
+        others = self.everybody(wanted.identity.cluster)
+        endpoints = tuple(dict.fromkeys((*wanted.endpoints, wanted.identity.client_url, *others)))
+        try:
+            with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
+                pursuit.run(
+                    lambda view, _: planning.plan_eviction(
+                        old.identity, view, member_id=0, staying=others, doomed=False
+                    )
+                )
+        except (Refused, Retryable) as reason:
+            logger.warning("%s stays for now: %s", old.identity, reason)
+            return
+        if record:
+            self.journal.record_member(old.identity, replace(record, state="left", at=self.clock.time()))
+
+    def _forestall(self, identity: Identity, known: MemberRecord | None) -> None:
+        """A Create that still runs must see that its Delete has been; a replacement cannot be rolled back any more."""
+        if known and known.successor:
+            self._write_off(identity, known)
+            return
         record = self.journal.member(identity)
         if record is None or (record.state == "left" and record.stack_id != self.request.stack_id):
             self.journal.record_member(identity, self.record("left"))
@@ -103,21 +157,34 @@ class MemberEvent(Event):
                 f"the journal has no answer for {identity}, so its UserData cannot be given again:"
                 " restore an older version of its object in the bucket"
             )
-        return dict(record.answer)
+        answered = dict(record.answer)
+        if answered.get("ClientURL") != identity.client_url:
+            raise Refused(
+                f"Tls cannot be changed under a cluster that is there: {identity.name} serves"
+                f" {answered.get('ClientURL')}; set it back, and make a new cluster"
+            )
+        return answered
 
     # --- joining ---
 
     def _mine(self, record: MemberRecord | None) -> bool:
         """Whether the journal ascribes the member to this stack."""
-        return record is not None and record.stack_id == self.request.stack_id and record.state != "left"
+        return record is not None and self._owned(record) and record.state != "left"
 
-    def _join(self, wanted: MemberProperties, endpoints: Sequence[str]) -> Answer:
+    def _owned(self, record: MemberRecord) -> bool:
+        return record.stack_id == self.request.stack_id
+
+    def _join(
+        self, wanted: MemberProperties, endpoints: Sequence[str], replaces: Identity | None = None
+    ) -> Answer:
         record = self.journal.member(wanted.identity)
         mine = self._mine(record)
         if wanted.protect:
             self.outside.machines.check()
         if not endpoints:
             return self._bootstrap(wanted, record if mine else None)
+        if replaces and (old := self.journal.member(replaces)) and self._owned(old):
+            self.journal.record_member(replaces, replace(old, successor=str(wanted.identity)))
         claimed, ghosts = mine, dict[Identity, Ghost]()
         with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
 
@@ -128,10 +195,18 @@ class MemberEvent(Event):
                     claimed = self._mine(self.journal.member(wanted.identity))
                 ghosts.update({ghost.identity: ghost for ghost in self._leftovers(wanted.identity, view)})
                 decided = planning.plan_join(
-                    wanted.identity, view, progress, claimed=claimed, ghosts=tuple(ghosts.values())
+                    wanted.identity,
+                    view,
+                    progress,
+                    claimed=claimed,
+                    ghosts=tuple(ghosts.values()),
+                    replaces=replaces,
+                    version=versions.of_release(wanted.release.url if wanted.release else wanted.image),
                 )
+                if decided.steps and isinstance(decided.steps[0], AddLearner | Remove):
+                    # too large? then before anything is changed
+                    self._joining_answer(wanted, view, 0, replaces)
                 if decided.steps and isinstance(decided.steps[0], AddLearner):
-                    self._joining_answer(wanted, view, 0)  # too large? then before anything is changed
                     self._intend(wanted.identity)
                     claimed = True
                 return decided
@@ -139,7 +214,9 @@ class MemberEvent(Event):
             view = pursuit.run(plan)
             self._unless_deleted(pursuit, wanted.identity, endpoints)
         self.bury(ghosts.values())
-        return self._joined(wanted, view, record if mine else None)
+        if replaces and view.at(replaces.peer_url) is None and (old := self.journal.member(replaces)):
+            self.journal.record_member(replaces, replace(old, state="left", at=self.clock.time()))
+        return self._joined(wanted, view, record if mine else None, replaces)
 
     def _unless_deleted(self, pursuit: Pursuit, identity: Identity, endpoints: Sequence[str]) -> None:
         """A Delete that came between the intention and the add found nothing to remove: then it is removed here."""
@@ -181,7 +258,13 @@ class MemberEvent(Event):
         if not intended and not self.journal.replace_member(identity, self.record("intended")):
             raise Retryable(f"the journal of {identity} was written to at the same time")
 
-    def _joined(self, wanted: MemberProperties, view: ClusterView, record: MemberRecord | None) -> Answer:
+    def _joined(
+        self,
+        wanted: MemberProperties,
+        view: ClusterView,
+        record: MemberRecord | None,
+        replaces: Identity | None,
+    ) -> Answer:
         member = view.at(wanted.identity.peer_url)
         if member is None:  # pragma: no cover — the plan is done only when it is there
             raise Retryable(f"{wanted.identity.name} was a member a moment ago")
@@ -189,7 +272,7 @@ class MemberEvent(Event):
             return dict(record.answer)
         if self.journal.cluster(wanted.identity.cluster) is None:
             self.journal.record_cluster(wanted.identity.cluster, ClusterRecord(cluster_id=view.cluster_id))
-        return self._added(wanted, member.id, self._joining_answer(wanted, view, member.id))
+        return self._added(wanted, member.id, self._joining_answer(wanted, view, member.id, replaces))
 
     def _bootstrap(self, wanted: MemberProperties, record: MemberRecord | None) -> Answer:
         if record and record.answer:
@@ -201,6 +284,10 @@ class MemberEvent(Event):
                 f"the cluster {identity.cluster} was bootstrapped before, and once more would be an empty one:"
                 " give ExistingEndpoints, or another ClusterName"
             )
+        if wanted.restore_from:  # refused before anything is made, if it is no sound snapshot
+            self._restoration = self.outside.snapshots.restorable(wanted.restore_from)
+        if trusted := self.trusted(identity.cluster):
+            trusted.establish()
         token = f"{identity.cluster}-{self.request.stack_id.rsplit('/', 1)[-1][:8]}"
         member_id = bootstrap_member_id(identity.peer_url, token)
         spec = self._spec(wanted, ((identity.name, identity.peer_url),), "new", token)
@@ -218,32 +305,59 @@ class MemberEvent(Event):
             record = self.journal.member(wanted.identity)
             if record and self._mine(record) and record.answer and record.member_id == member_id:
                 return dict(record.answer)
-            if self.journal.replace_member(wanted.identity, self.record("added", member_id, answered)):
+            added = self.record("added", member_id, answered)
+            added = replace(added, serial=self._serial, expires=self._expires, settings=wanted.settings)
+            if self.journal.replace_member(wanted.identity, added):
                 return answered
 
     # --- the answer ---
 
-    def _joining_answer(self, wanted: MemberProperties, view: ClusterView, member_id: int) -> Answer:
-        """The newcomer's name is filled in: an unstarted member has none, and its etcd must find itself."""
+    def _joining_answer(
+        self, wanted: MemberProperties, view: ClusterView, member_id: int, replaces: Identity | None
+    ) -> Answer:
+        """The newcomer's name is filled in: an unstarted member has none, and its etcd must find itself.
+
+        Names stand for one member each: of the two that share one until the clean-up, the older gets its ID appended.
+        etcd compares the initial cluster with the real one by peer URLs alone (``ValidateClusterAndAssignIDs``).
+        """
         identity = wanted.identity
+        present = [member for member in view.members if identity.peer_url not in member.peer_urls]
+        taken = [identity.name, *(member.name for member in present)]
         others = [
-            (member.name, url)
-            for member in view.members
-            if identity.peer_url not in member.peer_urls
+            (f"{member.name}-{hex_id(member.id)}" if taken.count(member.name) > 1 else member.name, url)
+            for member in present
             for url in member.peer_urls
         ]
         initial_cluster = (*others, (identity.name, identity.peer_url))
         spec = self._spec(wanted, initial_cluster, "existing", identity.cluster)
-        return self._answer(wanted, spec, member_id)
+        old = view.at(replaces.peer_url) if replaces else None
+        fate = "leaves in the clean-up" if old and old.health.serving else "was dead, and is out already"
+        return self._answer(wanted, spec, member_id, f"{replaces}: {fate}" if replaces else "")
 
     def _spec(
         self, wanted: MemberProperties, initial_cluster: tuple[tuple[str, str], ...], state: str, token: str
     ) -> MemberSpec:
+        trusted = self.trusted(wanted.identity.cluster)
+        if (
+            trusted and self._bundle is None
+        ):  # asked for once an event, as a URL is: another one is another answer
+            self._bundle, signed = trusted.bundle(wanted.identity)
+            self._serial, self._expires = signed.serial, signed.expires
         return MemberSpec(
-            wanted.identity, initial_cluster, state, token, release=wanted.release, image=wanted.image
+            wanted.identity,
+            initial_cluster,
+            state,
+            token,
+            release=wanted.release,
+            image=wanted.image,
+            bundle=self._bundle,
+            peers=trusted.peers() if trusted else "",
+            restoration=self._restoration,
         )
 
-    def _answer(self, wanted: MemberProperties, spec: MemberSpec, member_id: int) -> Answer:
+    def _answer(
+        self, wanted: MemberProperties, spec: MemberSpec, member_id: int, replaced: str = ""
+    ) -> Answer:
         """``member_id`` 0: not known yet, measured as the longest it can be."""
         identity, request = spec.identity, self.request
         answered = {
@@ -255,6 +369,7 @@ class MemberEvent(Event):
             "InitialClusterState": spec.state,
             **dict(wanted.machine),
             "HttpTokens": userdata.http_tokens(wanted.dialect),
+            "Replaced": replaced,
             "UserData": "",
         }
         room = answer.room(request.physical_id, request.stack_id, request.logical_id, answered)

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from etcd_resize.errors import GaveUp, Refused, Retryable
-from etcd_resize.model import ClusterView, Hold, Plan, Protect, Refuse, Snapshot, Step, Unprotect, Wait
+from etcd_resize.model import (
+    ClusterView,
+    Hold,
+    Plan,
+    Protect,
+    Refuse,
+    Remove,
+    Snapshot,
+    Step,
+    Unprotect,
+    Wait,
+)
 from etcd_resize.planning import Progress
 
 POLL_SECONDS = 0.1
@@ -102,6 +113,7 @@ class Pursuit:
         self.progress = replace(self.progress, healthy_for=0.0)
         if obstacle.cause != self._obstacle:
             self._obstacle, self._since = obstacle.cause, now
+        self.progress = replace(self.progress, waited_for=obstacle.cause, waited=now - self._since)
         if now - self._since >= obstacle.patience:
             raise GaveUp(f"{obstacle.reason} (waited {now - self._since:.0f} s)")
         if now - self._logged >= LOG_SECONDS:
@@ -122,6 +134,8 @@ class Pursuit:
 
 
 def _after(step: Step, progress: Progress) -> Progress:
+    if isinstance(step, Remove):
+        return replace(progress, waited_for="", waited=0.0)
     if isinstance(step, Snapshot):
         return replace(progress, snapshot_taken=True)
     if isinstance(step, Protect):

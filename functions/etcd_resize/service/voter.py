@@ -27,8 +27,11 @@ class VoterEvent(Event):
             if old.protect and not wanted.protect:
                 self.outside.machines.unprotect(wanted.instance)
             return {"Name": wanted.identity.name}
+        if self.returns(wanted.identity):
+            return {"Name": wanted.identity.name}
         previous = self.request.previous_identity
-        return self._promote(wanted, (previous.client_url,) if previous else ())
+        also = (previous.client_url, *self.everybody(previous.cluster)) if previous else ()
+        return self._promote(wanted, also)
 
     def delete(self, leaving: VoterProperties) -> Answer:
         """Leave: snapshot, leadership, removal, and only then the machine's protection."""
@@ -37,15 +40,16 @@ class VoterEvent(Event):
             return {}
         instance = leaving.instance if leaving.protect else ""
         doomed = self.doomed(identity.cluster, bootstrapped=leaving.bootstrapped)
+        others = () if doomed else self.everybody(identity.cluster)
         self.leave(
             identity.cluster,
-            (*leaving.endpoints, identity.client_url),
+            tuple(dict.fromkeys((*leaving.endpoints, identity.client_url, *others))),
             lambda view, progress: planning.plan_leave(
                 identity,
                 view,
                 progress,
                 member_id=record.member_id,
-                staying=leaving.endpoints,
+                staying=others or leaving.endpoints,
                 instance=instance,
                 doomed=doomed,
             ),
@@ -56,7 +60,7 @@ class VoterEvent(Event):
         return {}
 
     def _promote(self, wanted: VoterProperties, also: Sequence[str] = ()) -> Answer:
-        endpoints = (*wanted.endpoints, *also, wanted.identity.client_url)
+        endpoints = tuple(dict.fromkeys((*wanted.endpoints, *also, wanted.identity.client_url)))
         record = self.journal.member(wanted.identity)
         if record and wanted.protect:  # should a Delete be forgotten, this is how its machine is found
             self.journal.record_member(wanted.identity, replace(record, instance=wanted.instance))

@@ -28,13 +28,16 @@ class Renderer:
     It raises InvalidRequest for a spec or a document that the dialect cannot serve. ``fetching`` takes the URL of a
     document that is too large, and its sha256 in hexadecimal: a machine that boots from what it returns fetches the
     document, verifies it, and only then uses it. ``reads_gzip`` says whether the dialect's reader unpacks gzip,
-    ``asks_with_token`` whether it reads UserData from a machine that wants a token for it (IMDSv2).
+    ``asks_with_token`` whether it reads UserData from a machine that wants a token for it (IMDSv2), ``brings_bundle``
+    whether the machine fetches its key and certificates.
     """
 
     render: Callable[[MemberSpec, bytes], bytes]
     fetching: Callable[[str, str], bytes]
     reads_gzip: bool
     asks_with_token: bool = True
+    brings_bundle: bool = False
+    restores: bool = False
 
 
 class TooLarge(InvalidRequest):
@@ -42,7 +45,9 @@ class TooLarge(InvalidRequest):
 
 
 RENDERERS: dict[str, Renderer] = {
-    "cloud-init": Renderer(cloud_init.render, cloud_init.fetching, reads_gzip=True),
+    "cloud-init": Renderer(
+        cloud_init.render, cloud_init.fetching, reads_gzip=True, brings_bundle=True, restores=True
+    ),
     "coreos-cloudinit": Renderer(
         coreos_cloudinit.render, coreos_cloudinit.fetching, reads_gzip=True, asks_with_token=False
     ),
@@ -52,7 +57,19 @@ RENDERERS: dict[str, Renderer] = {
 
 def render(dialect: str, spec: MemberSpec, base: bytes) -> bytes:
     """The whole document of ``spec`` and the user's own one. Raises InvalidRequest."""
-    return _renderer(dialect).render(spec, base)
+    renderer = _renderer(dialect)
+    if spec.bundle and not renderer.brings_bundle:
+        able = " or ".join(name for name, one in RENDERERS.items() if one.brings_bundle)
+        raise InvalidRequest(
+            f"a machine of the dialect {dialect} cannot fetch certificates: set Tls=off, or take the dialect {able}"
+        )
+    if spec.restoration and not renderer.restores:
+        able = " or ".join(name for name, one in RENDERERS.items() if one.restores)
+        raise InvalidRequest(
+            f"a machine of the dialect {dialect} cannot restore a snapshot: leave RestoreFrom empty, or take the"
+            f" dialect {able}"
+        )
+    return renderer.render(spec, base)
 
 
 def fetching(dialect: str, url: str, document: bytes) -> bytes:

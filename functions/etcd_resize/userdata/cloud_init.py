@@ -21,12 +21,13 @@ from typing import Any
 import yaml
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import MemberSpec
+from etcd_resize.model import BUNDLE_FOLDER, MemberSpec
 from etcd_resize.userdata import documents, mime
 from etcd_resize.userdata.etcdctl import PROFILE_PATH, profile
-from etcd_resize.userdata.systemd import NEVER, drop_in
+from etcd_resize.userdata.systemd import NEVER, command, drop_in
 
-UNIT_PATH = "/etc/systemd/system/etcd.service"
+UNITS = "/etc/systemd/system"
+UNIT_PATH = f"{UNITS}/etcd.service"
 DROP_IN_PATH = f"{UNIT_PATH}.d/99-etcd-resize.conf"
 """The last one wins, and this one must: it sets what the member needs."""
 DEFAULTS_PATH = "/etc/default/etcd"
@@ -34,13 +35,23 @@ DEFAULTS_PATH = "/etc/default/etcd"
 _DROP_IN = re.compile(r"/(?:etc|run|lib|usr/lib)/systemd/system/etcd2?\.service\.d/[^/]+\.conf")
 """systemd reads them all in the order of their names; etcd2 is an alias in Debian's package."""
 INSTALLER_PATH = "/usr/local/sbin/install-etcd"
+BUNDLE_PROGRAM_PATH = "/usr/local/sbin/fetch-etcd-bundle"
+RESTORE_PROGRAM_PATH = "/usr/local/sbin/restore-etcd"
+REVOKED_PROGRAM_PATH = "/usr/local/sbin/take-etcd-revoked"
+REVOKED_UNIT = "etcd-revoked"
+REVOKED_SECONDS = 60
+"""How long a member that was removed may still be let in: so often does a machine take the list of the revoked."""
 PACKAGES = ("etcd-server", "etcd-client")
+USER = "etcd"
+"""Whom etcd runs as: the package, and the program that installs a release, make it."""
 
 MERGE = "dict(recurse_list)+list(prepend)+str()"
 """What the user set stays, and lists grow: ours comes first, so no command of the user's can end the script before."""
 
 _ARCHITECTURE = "Environment=ETCD_UNSUPPORTED_ARCH=%a\n"
 """etcd 3.4 refuses to start on arm64 without this variable, Debian 12's too; systemd puts the architecture in."""
+_PATIENCE = "TimeoutStartSec=infinity\n"
+"""A snapshot of some gigabytes takes longer to fetch and restore than the 90 s that systemd gives to a start."""
 _UNIT = """\
 [Unit]
 Description=etcd
@@ -83,19 +94,46 @@ def fetching(url: str, sha256: str) -> bytes:
     """
     order = json.dumps({"url": url, "sha256": sha256}, separators=(",", ":"))
     return mime.write(
-        [mime.Part("text/part-handler", _program("fetch_user_data")), mime.Part(_FETCHED, order)]
+        [mime.Part("text/part-handler", _program("fetch_user_data.py")), mime.Part(_FETCHED, order)]
     )
 
 
 def _document(spec: MemberSpec) -> dict[str, Any]:
-    files = [
-        _file(DROP_IN_PATH, drop_in(spec.environment(), unset=NEVER) + _ARCHITECTURE),
-        _file(PROFILE_PATH, profile(spec)),
-    ]
+    bundle, restoration = spec.bundle, spec.restoration
+    before: list[tuple[str, ...]] = []
+    if bundle:
+        before.append((BUNDLE_PROGRAM_PATH, bundle.url, bundle.sha256, BUNDLE_FOLDER, USER))
+    if restoration:
+        before.append((RESTORE_PROGRAM_PATH, restoration.url, restoration.sha256))
+    settings = drop_in(
+        spec.environment(),
+        unset=NEVER,
+        before=before,
+        wanted=[f"{REVOKED_UNIT}.timer"] if bundle else (),
+    )
+    if restoration:
+        settings += _PATIENCE
+    files = [_file(DROP_IN_PATH, settings + _ARCHITECTURE), _file(PROFILE_PATH, profile(spec))]
+    files += _for_tls(spec) if bundle else []
+    if restoration:
+        files.append(_file(RESTORE_PROGRAM_PATH, _program("restore_etcd.py"), "0755"))
     if not spec.release:
         return {"package_update": True, "packages": list(PACKAGES), "write_files": files}
-    files += [_file(UNIT_PATH, _UNIT), _file(INSTALLER_PATH, _program("install_etcd"), "0755")]
+    files += [_file(UNIT_PATH, _UNIT), _file(INSTALLER_PATH, _program("install_etcd.py"), "0755")]
     return {"write_files": files, "runcmd": [[INSTALLER_PATH, spec.release.url, spec.release.sha256]]}
+
+
+def _for_tls(spec: MemberSpec) -> list[dict[str, str]]:
+    """What brings the member's certificates, and what keeps the list of the revoked ones up to date."""
+    take = f"{REVOKED_PROGRAM_PATH} {command([BUNDLE_FOLDER, spec.identity.client_url, USER])}"
+    service = f"[Service]\nType=oneshot\nExecStart={take}\n"
+    timer = f"[Timer]\nOnActiveSec={REVOKED_SECONDS}\nOnUnitActiveSec={REVOKED_SECONDS}\n"
+    return [
+        _file(BUNDLE_PROGRAM_PATH, _program("fetch_bundle.py"), "0755"),
+        _file(REVOKED_PROGRAM_PATH, _program("take_revoked.sh"), "0755"),
+        _file(f"{UNITS}/{REVOKED_UNIT}.service", service),
+        _file(f"{UNITS}/{REVOKED_UNIT}.timer", timer),
+    ]
 
 
 def _file(path: str, content: str, permissions: str = "0644") -> dict[str, str]:
@@ -104,7 +142,7 @@ def _file(path: str, content: str, permissions: str = "0644") -> dict[str, str]:
 
 def _program(name: str) -> str:
     """The text of a program in ``on_machine``, without what only the linter reads."""
-    lines = (_PROGRAMS / f"{name}.py").read_text(encoding="utf-8").splitlines(keepends=True)
+    lines = (_PROGRAMS / name).read_text(encoding="utf-8").splitlines(keepends=True)
     return "".join(line for line in lines if not line.startswith(("# ruff:", "# mypy:")))
 
 

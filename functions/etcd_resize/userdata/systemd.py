@@ -15,7 +15,8 @@ every variable, a forced new cluster leaves the others, and a proxy is no member
 
 _CONTROLS = {chr(code): f"\\x{code:02x}" for code in range(1, 32)}
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "%": "%%", **_CONTROLS})
-_RESTARTED = ("[Unit]", "StartLimitIntervalSec=0", "[Service]", "Restart=on-failure", "RestartSec=1")
+_UNIT = ("[Unit]", "StartLimitIntervalSec=0")
+_RESTARTED = ("[Service]", "Restart=on-failure", "RestartSec=1")
 
 
 def escaped(value: str) -> str:
@@ -28,7 +29,17 @@ def assignments(environment: Mapping[str, str]) -> list[str]:
     return [f'Environment="{name}={escaped(value)}"' for name, value in environment.items()]
 
 
-def drop_in(environment: Mapping[str, str], unset: Sequence[str] = ()) -> str:
+def command(words: Sequence[str]) -> str:
+    """The words as they stand in ``ExecStart=`` and its like: each between quotes, and no variable in them."""
+    return " ".join(f'"{escaped(word).replace("$", "$$")}"' for word in words)
+
+
+def drop_in(
+    environment: Mapping[str, str],
+    unset: Sequence[str] = (),
+    before: Sequence[Sequence[str]] = (),
+    wanted: Sequence[str] = (),
+) -> str:
     """A drop-in that starts etcd again after a failure, with one ``Environment=`` line a variable.
 
     etcd exits with status 1 if it cannot reach its peers at its first start, and Debian's unit does not
@@ -37,7 +48,11 @@ def drop_in(environment: Mapping[str, str], unset: Sequence[str] = ()) -> str:
     Quoting follows systemd.syntax(7): backslash and quote escaped, ``%`` doubled because it starts a
     specifier, control characters written as escapes so that a value cannot become a line of its own.
 
-    ``unset``: variables that etcd must not see, whoever sets them; systemd takes them out last.
+    ``unset``: variables that etcd must not see, whoever sets them; systemd takes them out last. ``before``: commands
+    that root runs before each start of etcd, which does not start if one of them fails. ``wanted``: units that systemd
+    starts along with it.
     """
     taken_out = [f"UnsetEnvironment={' '.join(unset)}"] if unset else []
-    return "\n".join([*_RESTARTED, *assignments(environment), *taken_out, ""])
+    first = [f"ExecStartPre=+{words[0]} {command(words[1:])}" for words in before]
+    along = [f"Wants={' '.join(wanted)}"] if wanted else []
+    return "\n".join([*_UNIT, *along, *_RESTARTED, *assignments(environment), *taken_out, *first, ""])

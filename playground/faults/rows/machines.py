@@ -9,12 +9,11 @@ import urllib.request
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-from etcd_resize.model import CLIENT_PORT
+from etcd_resize.model import client_url
 from playground.faults import clock
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
 from playground.faults.world import TIMEOUT_SECONDS, World
-from playground.machines import Machine
 
 LATE_SECONDS = 60
 """A machine that boots late, but in time."""
@@ -65,16 +64,17 @@ def clock_off(world: World, _: Mailbox) -> None:
         world.order("machines", f"{world.stack}-2 clock {seconds}")
         world.resize(2)
         world.expect_status("UPDATE_COMPLETE")
-        off = _clock(world.machine(2)) - time.time()
+        off = _clock(world, 2) - time.time()
         world.expect(abs(off - seconds) < CLOSE_SECONDS, f"its clock is {off:.0f} s off, not {seconds}")
         world.lead(2)
         world.resize(1)
         world.expect_status("UPDATE_COMPLETE")
 
 
-def _clock(machine: Machine) -> float:
-    """What etcd says that the time is, in the header of an answer; seconds since the epoch."""
-    with urllib.request.urlopen(f"http://{machine.address}:{CLIENT_PORT}/health", timeout=5) as answer:
+def _clock(world: World, number: int) -> float:
+    """What a member's etcd says that the time is, in the header of an answer; seconds since the epoch."""
+    url = client_url(world.machine(number).address, tls=world.tls)
+    with urllib.request.urlopen(f"{url}/health", timeout=5, context=world.context()) as answer:  # noqa: S310 - http or https
         return parsedate_to_datetime(answer.headers["Date"]).timestamp()
 
 

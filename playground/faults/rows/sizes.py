@@ -34,8 +34,8 @@ def two_stacks(world: World, _: Mailbox) -> None:
     for one in joining:
         one.seeds = (seed,)
     _side_by_side(
-        lambda: joining[0].create(1, ExistingEndpoints=seed, TimeoutSeconds="40"),
-        lambda: joining[1].create(1, ExistingEndpoints=seed, TimeoutSeconds="40"),
+        lambda: joining[0].create(1, Tls="off", ExistingEndpoints=seed, TimeoutSeconds="40"),
+        lambda: joining[1].create(1, Tls="off", ExistingEndpoints=seed, TimeoutSeconds="40"),
     )
     for one in joining:
         world.expect(one.status == "CREATE_COMPLETE", f"{one.stack}: {one.status}: {one.sentence}")

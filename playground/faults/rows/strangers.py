@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import time
 
-import etcd_resize  # noqa: F401 - imported first because it makes etcd3 loadable
-
-import etcd3  # isort: skip
-from etcd3 import etcdrpc
-
+from etcd_resize import gateway
 from etcd_resize.errors import Retryable
+
+from etcd3 import etcdrpc  # isort: skip # etcd_resize makes it loadable
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
 from playground.faults.world import World, wait_until
@@ -22,9 +20,9 @@ AWHILE = 3.0
 
 def adds_a_learner(world: World, _: Mailbox) -> None:
     """Somebody adds a learner of their own just before ours, and leaves it there."""
-    with world.stopped_at("before-add", 2), world.gateway() as gateway:
-        gateway.view()
-        gateway.add_learner(FOREIGN)
+    with world.stopped_at("before-add", 2), world.gateway() as etcd:
+        etcd.view()
+        etcd.add_learner(FOREIGN)
     world.expect_status("UPDATE_ROLLBACK_COMPLETE")
     world.expect_sentence("is a learner still, and etcd takes one at a time")
     world.expect(world.view().at(FOREIGN), "the stranger's learner was taken away")
@@ -34,9 +32,9 @@ def adds_a_learner(world: World, _: Mailbox) -> None:
 def adds_and_removes(world: World, _: Mailbox) -> None:
     """The same, and they take it away again soon."""
     with world.stopped_at("before-add", 2):
-        with world.gateway() as gateway:
-            gateway.view()
-            gateway.add_learner(FOREIGN)
+        with world.gateway() as etcd:
+            etcd.view()
+            etcd.add_learner(FOREIGN)
         world.order("go-on")
         time.sleep(AWHILE)
         _remove(world, FOREIGN)
@@ -53,10 +51,10 @@ def removes_the_learner(world: World, _: Mailbox) -> None:
 
 def promotes_the_learner(world: World, _: Mailbox) -> None:
     """Somebody promotes our learner just before we do."""
-    with world.stopped_at("before-promote", 2), world.gateway() as gateway:
-        member = gateway.view().named(f"{world.stack}-2")
+    with world.stopped_at("before-promote", 2), world.gateway() as etcd:
+        member = etcd.view().named(f"{world.stack}-2")
         if member:
-            gateway.promote(member)
+            etcd.promote(member)
     world.expect_status("UPDATE_COMPLETE")
 
 
@@ -82,14 +80,14 @@ def enables_auth(world: World, _: Mailbox) -> None:
         world.etcdctl("user", "grant-role", "root", "root")
         world.etcdctl("auth", "enable")
     world.expect_status("UPDATE_ROLLBACK_COMPLETE")
+    world.expect_sentence("EtcdUser")
     world.etcdctl("--user", "root:secret", "auth", "disable")
     world.etcdctl("user", "delete", "root")
 
 
 def raises_nospace(world: World, _: Mailbox) -> None:
     """The database is full: etcd raises NOSPACE before the resize."""
-    host = world.machine(1).address
-    with etcd3.client(host=host, timeout=5) as client:
+    with gateway.client(world.endpoints[0], world.papers(), timeout=5) as client:
         alarm = {"memberID": world.member(1).id, "alarm": etcdrpc.NOSPACE}
         client.maintenancestub.Alarm(etcdrpc.AlarmRequest(action=etcdrpc.AlarmRequest.ACTIVATE, **alarm), 5)
         world.resize(2)
@@ -106,11 +104,11 @@ def _remove(world: World, peer_url: str) -> None:
     """What `etcdctl member remove` does, until etcd takes it."""
 
     def gone() -> bool:
-        with world.gateway() as gateway:
-            member = gateway.view().at(peer_url)
+        with world.gateway() as etcd:
+            member = etcd.view().at(peer_url)
             if member:
                 with contextlib.suppress(Retryable):
-                    gateway.remove(member)
+                    etcd.remove(member)
         return world.view().at(peer_url) is None
 
     wait_until(gone, f"somebody else removes {peer_url}", 20)

@@ -1,0 +1,70 @@
+"""What docs/operations.md tells to type, typed line by line."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from etcd_resize.errors import Refused
+from etcd_resize.gateway import EtcdGateway
+from etcd_resize.health.examine import WRITTEN_KEY
+from etcd_resize.model import Identity, Member, MemberSpec
+from playground.tools import ROOT
+from tests.support.etcd import Etcd, program, wait_healthy
+
+pytestmark = pytest.mark.integration
+
+QUOTA_BYTES = 4 * 1024 * 1024
+VALUE = "x" * 500_000
+
+
+def commands(section: str) -> list[str]:
+    """The lines of the first block of commands in that section."""
+    text = (ROOT / "docs/operations.md").read_text().partition(f"\n## {section}\n")[2]
+    (block,) = re.findall(r"```\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)[:1]
+    return [line for line in block.splitlines() if line]
+
+
+@pytest.mark.parametrize("version", ["3.4", "3.5"])
+def test_a_full_database_takes_writes_again_after_the_commands_of_no_space(
+    version: str, tmp_path: Path, addresses: list[str]
+) -> None:
+    identity = Identity("full", "full-1", addresses[0])
+    settings = (("ETCD_QUOTA_BACKEND_BYTES", str(QUOTA_BYTES)),)
+    initial = ((identity.name, identity.peer_url),)
+    spec = MemberSpec(identity, initial, "new", "full", settings=settings)
+    etcd = Etcd(program(version), tmp_path, spec.environment())
+    gateway = EtcdGateway([identity.client_url])
+    try:
+        (member,) = wait_healthy([identity.client_url], 1).members
+        with pytest.raises(Refused, match="database space exceeded"):
+            fill(gateway, member)
+        assert gateway.view().alarms == (f"NOSPACE on {member.label}",)
+        run("\n".join(commands("No space")), program(version).parent, identity.client_url)
+        gateway.write(member, WRITTEN_KEY, "small")
+        after = gateway.view()
+        assert after.alarms == ()
+        assert after.members[0].health.db_size < QUOTA_BYTES
+    finally:
+        gateway.close()
+        etcd.kill()
+
+
+def fill(gateway: EtcdGateway, member: Member) -> None:
+    for _ in range(50):
+        gateway.write(member, WRITTEN_KEY, VALUE)
+
+
+def run(script: str, programs: Path, endpoints: str) -> None:
+    environment = {
+        "PATH": os.pathsep.join((str(programs), os.defpath)),
+        "ETCDCTL_API": "3",
+        "ETCDCTL_ENDPOINTS": endpoints,
+    }
+    subprocess.run(
+        ["sh", "-euxc", script], env=environment, check=True, capture_output=True, text=True, timeout=60
+    )
