@@ -123,7 +123,7 @@ def delete(world: World) -> None:
     assert world.machines == []
     assert_the_function_outlived_its_last_delete(world)
     kept = world.playground.client("s3").list_objects_v2(Bucket=bucket)["Contents"]
-    assert any(item["Key"].endswith("-cluster.db") and item["Size"] > 0 for item in kept)
+    assert any("/snapshots/last-" in item["Key"] and item["Size"] > 0 for item in kept)
 
 
 def assert_the_function_outlived_its_last_delete(world: World) -> None:
