@@ -25,15 +25,14 @@ class Sighting:
 
     @classmethod
     def of(cls, view: ClusterView, at: float, labels: Mapping[str, str] = MappingProxyType({})) -> Sighting:
-        """What a view shows: nobody if no member answers, and none without a name, which has not said a word yet.
+        """What a view shows: those that serve, and none without a name, which has not said a word yet.
 
         ``labels`` by address, where a member is called otherwise than by its name.
         """
-        answers = any(member.health.serving for member in view.members)
         roles = {
             labels.get(_address(member), member.name): LEADER if member == view.leader else role(member)
             for member in view.members
-            if answers and member.name
+            if member.health.serving and member.name
         }
         return cls(at, tuple(sorted(roles.items())))
 
