@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from etcd_resize.model import ClusterView, Health, Member, client_url, peer_url
 from playground import images
+from playground.local import Playground
 from playground.steps import KINDS
 from playground.timeline import Sighting, labelled, labels, spans
+from tests.support.etcd import program
 
 BLUE = "blue,blue,blue,blue,blue,blue,blue"
 SERVING = Health(serving=True, leader=1)
@@ -66,6 +70,12 @@ def test_an_image_means_one_etcd(debian: images.Debian, etcd: str) -> None:
     assert not others & set(debian.images)
 
 
+def test_a_process_machine_runs_the_etcd_that_its_image_means_if_that_is_wanted(tmp_path: Path) -> None:
+    wanted = {image: program(debian.etcd) for debian in images.RELEASES for image in debian.images}
+    assert Playground(tmp_path, by_image=True)._sources() == wanted
+    assert Playground(tmp_path)._sources() == {}
+
+
 # ---- two of one name ----
 
 
@@ -94,6 +104,11 @@ def test_two_of_one_name_are_told_apart_while_they_are_there_together() -> None:
     }
     seen = Sighting.of(FLIPPED_TWICE[1], 5.0, labels(FLIPPED_TWICE))
     assert seen.roles == (("etcd-1", "leader"), ("etcd-1 (2)", "voter"), ("etcd-2", "voter"))
+
+
+def test_a_dead_one_is_not_shown_though_it_is_a_member_still() -> None:
+    dead = replace(OLD, health=Health(serving=False))
+    assert Sighting.of(view(dead, OTHER), 5.0).roles == (("etcd-2", "voter"),)
 
 
 def test_the_successor_of_a_dead_one_has_its_place() -> None:
