@@ -1,6 +1,7 @@
 # One task a target. `make` alone lists them. Everything lands in .venv, .tools, .playground and build; nothing needs
 # an activated environment. PYTHON=/path/to/python3 picks the interpreter, ETCD_VERSION=3.4 or 3.5 the etcd of process
 # machines. MACHINES=container boots Debian instead (root, Linux); the trees it boots lie in the user's cache.
+# DEMO=replace or DEMO=upgrade shows something else than a resize.
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -13,6 +14,7 @@ SOURCES := functions playground tests scripts
 TEMPLATES := template.yaml member.yaml
 LOCKS := layers/requirements layers/certificates $(addprefix requirements/,bootstrap build dev sam cloud aws checks proto etcd runtime)
 MACHINES := process
+DEMO := resize
 ENVIRONMENTS := .venv/stamp .tools/sam/stamp .tools/cloud/stamp .tools/aws/stamp
 
 export SAM_CLI_TELEMETRY := 0
@@ -129,8 +131,9 @@ build: .tools/sam/stamp ## sam build: the function and its layers, ready for sam
 	@$(SAM) build
 
 .PHONY: demo
-demo: tools ## resize a real cluster 1, 3, 5, 3, 1 on this machine, under continuous writes; MACHINES=container
-	@$(PY) -m playground.demo --machines $(MACHINES)
+demo: tools ## resize a real cluster 1, 3, 5, 3, 1 here, under continuous writes; DEMO=replace, upgrade; MACHINES=container
+	@test $(DEMO)$(MACHINES) != upgradeprocess || $(MAKE) etcd-versions
+	@$(PY) -m playground.demo --demo $(DEMO) --machines $(MACHINES)
 
 .PHONY: picture
 picture: .venv/stamp ## put the last demo's timeline and its text into docs, for the README

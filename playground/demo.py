@@ -1,7 +1,8 @@
 """Resize a real cluster under continuous writes, and show it: ``python -m playground.demo``.
 
 Real ``sam build``, real ``sam deploy`` with nothing but ClusterSize changed, real etcd: 1, 3, 5, 3, 1, then
-the stack is deleted. This module is the command: what the run does is in ``demo_run``, what it came to in
+the stack is deleted. Or, with ``--demo``, a machine dies and its member's colour is flipped, or a whole cluster moves
+to another etcd. This module is the command: what a demo does is in ``steps``, how in ``demo_run``, what it came to in
 ``report``, and what is seen meanwhile in ``view``.
 """
 
@@ -19,17 +20,17 @@ from playground import papers, report, tools
 from playground.commands import conducted
 from playground.demo_run import STACK, Demo
 from playground.local import KINDS, Playground
+from playground.steps import KINDS as DEMOS
+from playground.steps import LARGEST
 from playground.view import choose, draw
-
-DEFAULT_SIZES = (1, 3, 5, 3, 1)
-LARGEST = 7
 
 
 @dataclass(frozen=True)
 class Options:
     """What the command line says."""
 
-    sizes: tuple[int, ...] = DEFAULT_SIZES
+    demo: str = "resize"
+    sizes: tuple[int, ...] = DEMOS["resize"].sizes
     directory: Path = tools.ROOT / ".playground"
     result: Path = tools.ROOT / "build/demo/result.json"
     etcd: Path | None = None
@@ -62,7 +63,18 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--steps", dest="sizes", type=sizes, default="1,3,5,3,1", help="cluster sizes in turn"
+        "--demo",
+        choices=DEMOS,
+        default=default.demo,
+        help="resize; replace: a machine dies, its colour is flipped; upgrade: Debian 12 to 13, etcd 3.4 to 3.5",
+    )
+    usual = ", ".join(f"{','.join(map(str, demo.sizes))} for {name}" for name, demo in DEMOS.items())
+    parser.add_argument(
+        "--steps",
+        dest="sizes",
+        type=sizes,
+        default=argparse.SUPPRESS,
+        help=f"cluster sizes in turn; at the last one a member is replaced, or all are upgraded (default: {usual})",
     )
     parser.add_argument(
         "--directory", type=Path, default=default.directory, help="where the playground lives"
@@ -86,7 +98,10 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         "--tls", choices=("on", "off"), default=default.tls, help="the parameter Tls of the stack"
     )
     parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
-    return Options(**vars(parser.parse_args(arguments)))
+    chosen = vars(parser.parse_args(arguments))
+    if chosen["demo"] == "upgrade" and chosen["etcd"]:
+        parser.error("--etcd names one etcd, and an upgrade has two: those of make etcd-versions")
+    return Options(**{"sizes": DEMOS[chosen["demo"]].sizes, **chosen})
 
 
 def conduct(chosen: Options, console: Console) -> int:
@@ -97,9 +112,11 @@ def conduct(chosen: Options, console: Console) -> int:
         network=chosen.network,
         port=chosen.port,
         etcd=chosen.etcd,
+        by_image=chosen.demo == "upgrade",
     )
     demo = Demo(
         chosen.sizes,
+        kind=chosen.demo,
         leader_leaves=chosen.leader_leaves,
         papers=papers.of_stack(playground, STACK) if chosen.tls == "on" else None,
     )

@@ -16,13 +16,14 @@ from typing import Any, Protocol
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, client_url
+from etcd_resize.model import ClusterView, Member, client_url
 from playground import report
 from playground.connections import Connections, NoAnswerError
 from playground.observer import NOTHING, Observer, endpoints, in_order, is_whole
 from playground.papers import Papers, none
-from playground.report import MachineLeft, Outcome, Step, StepDone, steps_of
-from playground.timeline import Sighting
+from playground.report import MachineLeft, Outcome, StepDone
+from playground.steps import KINDS, Step
+from playground.timeline import Sighting, labelled, labels
 from playground.view import Frame, WritesSeen, event_line
 from playground.writer import Keys, Mark, Timing, Writer, held_by, read_back
 
@@ -102,6 +103,9 @@ class Cloud(Protocol):
     def machines(self) -> Sequence[MachineSeen]:
         """All machines that have not been terminated."""
 
+    def kill_member(self, name: str) -> None:
+        """The power of a member's machine goes."""
+
     @property
     def journal(self) -> Journal:
         """What has happened."""
@@ -120,17 +124,21 @@ class Demo:
         self,
         sizes: Sequence[int],
         *,
+        kind: str = "resize",
         timing: Timing = Timing(),  # noqa: B008 - a frozen value
         settle: float = SETTLE_SECONDS,
         leader_leaves: bool = False,
         papers: Papers | None = None,
     ) -> None:
-        """Go through ``sizes``. ``leader_leaves``: before a shrink, let a member lead that is to leave.
+        """Go through ``sizes``, and do what the ``kind`` of demo does at the last (``steps.KINDS``).
 
-        ``papers``: what the writer shows the members; the stack is one without TLS if there are none.
+        ``leader_leaves``: before a shrink, let a member lead that is to leave. ``papers``: what the writer shows the
+        members; the stack is one without TLS if there are none.
         """
-        self.steps = steps_of(sizes)
-        self.outcome = Outcome(started=time.time(), planned=len(self.steps), python=platform.python_version())
+        self.steps = KINDS[kind].steps(sizes)
+        self.outcome = Outcome(
+            started=time.time(), demo=kind, planned=len(self.steps), python=platform.python_version()
+        )
         self._begun = self._step_begun = time.monotonic()
         self._settle = settle
         self._leader_leaves = leader_leaves
@@ -185,27 +193,36 @@ class Demo:
         parameters = {**cloud.parameters(), "Tls": "on" if self._tls else "off"}
         for step in self.steps[:-1]:
             if self._leader_leaves and step.after < step.before:
-                self._let_the_last_lead()
-            parameters["ClusterSize"] = str(step.after)
-            done = self._made(step, partial(cloud.deploy, STACK, parameters))
+                self._let_lead(lambda view: in_order(view)[-1])  # the one that a shrink takes first
+            if step.dies:
+                self._let_die(cloud, step.dies)
+            done = self._made(step, partial(cloud.deploy, STACK, {**parameters, **step.parameters}))
             self._check_stores(done)
             if not done.ok:
                 return
-            parameters = {}  # sam keeps the previous values: from now on only ClusterSize changes
+            parameters = {}  # sam keeps the previous values: from now on only what the step says
 
     def _delete(self, cloud: Cloud) -> None:
         reached = [done.step.after for done in self.outcome.steps if done.ok]
         self._step = len(self.steps) - 1
         self._made(Step(reached[-1] if reached else 0, 0), partial(cloud.delete, STACK))
 
-    def _let_the_last_lead(self) -> None:
-        """Hand the leadership to the member that joined last: the one that a shrink takes first."""
+    def _let_die(self, cloud: Cloud, number: int) -> None:
+        """Kill the machine of a member that leads, which is the worst."""
+        name = f"{STACK}-{number}"
+        self._title = f"the machine of {name} dies"
+        self._let_lead(lambda view: view.named(name))
+        cloud.kill_member(name)
+
+    def _let_lead(self, who: Callable[[ClusterView], Member | None]) -> None:
+        """Hand the leadership to a member."""
         view = self._observer.look()
         etcd = EtcdGateway(endpoints(view), self._papers())
         try:
-            view, last = etcd.view(), in_order(view)[-1]
-            if view.leader and view.leader.id != last.id:
-                etcd.move_leader(view.leader, last)
+            view = etcd.view()
+            wanted = who(view)
+            if wanted and view.leader and view.leader.id != wanted.id:
+                etcd.move_leader(view.leader, wanted)
         except (Refused, Retryable) as error:
             self.outcome.missing.append(f"The leadership could not be handed over: {error}")
         finally:
@@ -264,10 +281,12 @@ class Demo:
 
     def _look_what_is_left(self, cloud: Cloud) -> None:
         started = self.outcome.started
-        self.outcome.sightings = [Sighting.of(view, at - started) for at, view in self._observer.history]
+        history = self._observer.history
+        named = labels(view for _, view in history)
+        self.outcome.sightings = [Sighting.of(view, at - started, named) for at, view in history]
         self.outcome.slowest = self._writer.ledger.slowest(self._begun, STRETCH_SECONDS)
         self._lines_at = 0.0  # so that the last picture shows the last event
-        self.outcome.events = report.events(cloud.journal.records(), self.outcome.started)
+        self.outcome.events = labelled(report.events(cloud.journal.records(), started), named)
         self.outcome.machines = tuple(
             MachineLeft(machine.name or machine.instance, machine.state, protected=machine.protected)
             for machine in cloud.machines()

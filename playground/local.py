@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from playground import containers, machines, network, tools, tree
+from playground import containers, images, machines, network, tools, tree
 from playground.journal import Journal
 from playground.machines import Machine
 from playground.processes import start_time
@@ -75,8 +75,9 @@ class Playground:
 
     `kind` says what its machines are. `process`: etcd as a plain process, the program `etcd`. `container`: a Debian
     system of that `release` (root, Linux; the first start builds it). `network` is the first half of their addresses,
-    the VPC is <network>.0.0/16: loopback addresses for processes, a private range of their own for containers. Use it
-    as a context manager, or call `start` and `stop`.
+    the VPC is <network>.0.0/16: loopback addresses for processes, a private range of their own for containers.
+    `by_image`: a machine of one of Debian's images is of that image's release, or runs the etcd that it has; without
+    it the image is not looked at. Use it as a context manager, or call `start` and `stop`.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Playground:
         port: int = 4566,
         etcd: Path | None = None,
         release: str = tree.DEFAULT,
+        by_image: bool = False,
     ) -> None:
         self.directory = directory.resolve()
         self.kind = kind
@@ -97,6 +99,7 @@ class Playground:
         self.journal = Journal(self.directory / "journal.jsonl")
         self._etcd = etcd
         self._release = release
+        self._by_image = by_image
         self._cloud: subprocess.Popen[bytes] | None = None
         self._clients: dict[str, Any] = {}
         self._packaged: Path | None = None
@@ -137,6 +140,7 @@ class Playground:
             self._make_certificate()
         command = [str(tools.cloud_python()), "-m", "playground.cloud"]
         command += [str(self.directory), self.network, self.kind, str(source)]
+        command += [f"{image}={path}" for image, path in self._sources().items()]
         with (self.directory / "logs/cloudformation.log").open("wb") as log:
             self._cloud = subprocess.Popen(
                 command,
@@ -160,7 +164,18 @@ class Playground:
 
         `start` does it too. Raises PlaygroundError or tools.ToolMissing.
         """
-        return self._program() if self.kind == "process" else self._tree()
+        self._sources()
+        return self._program() if self.kind == "process" else self._tree(self._release)
+
+    def _sources(self) -> dict[str, Path]:
+        """What machines of certain images run instead."""
+        if not self._by_image:
+            return {}
+        found: dict[str, Path] = {}
+        for debian in images.RELEASES:
+            source = tools.etcd(debian.etcd) if self.kind == "process" else self._tree(debian.tree)
+            found |= dict.fromkeys(debian.images, source)
+        return found
 
     def stop(self) -> None:
         """End the local AWS, its functions and the machines, by process id."""
@@ -210,12 +225,12 @@ class Playground:
             raise PlaygroundError(f"{program} is no program that can be run.")
         return program
 
-    def _tree(self) -> Path:
+    def _tree(self, release: str) -> Path:
         try:
             tree.install()
             if lacking := tree.missing():
                 raise PlaygroundError(lacking)
-            found = tree.find(self._release)
+            found = tree.find(release)
             self.directory.mkdir(parents=True, exist_ok=True)
             containers.probe(found, self.directory)
         except (tree.TreeError, containers.ContainerError) as error:
@@ -560,6 +575,10 @@ class Playground:
         """The power goes: the machine stays down until `restart`. Returns when it is down."""
         machines.kill(machine)
         self._wait(machine, lambda now: now.pid is None and now.state == "stopped", "end")
+
+    def kill_member(self, name: str) -> None:
+        """The power of the machine goes whose member is called so."""
+        self.kill(next(machine for machine in self.machines() if machine.name == name))
 
     def pause(self, machine: Machine) -> None:
         """The machine hangs until `resume`."""

@@ -56,7 +56,9 @@ def in_order(view: ClusterView) -> list[Member]:
 
 def _shape(view: ClusterView) -> tuple[object, ...]:
     leader = view.leader.id if view.leader else 0
-    return leader, *sorted((member.id, member.name, role(member)) for member in view.members)
+    return leader, *sorted(
+        (member.id, member.name, role(member), member.health.serving) for member in view.members
+    )
 
 
 class Observer:
@@ -78,7 +80,7 @@ class Observer:
         self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
         self.latest = NOTHING
         self.history: list[tuple[float, ClusterView]] = []
-        """What was seen, and when, in seconds since the epoch; only views that differ in members, roles or leader."""
+        """What was seen, and when, in seconds since the epoch; only views that differ in more than lag or size."""
 
     def start(self) -> None:
         """Begin to look."""

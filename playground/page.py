@@ -74,9 +74,9 @@ def render(result: Mapping[str, Any]) -> str:
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>etcd-resize: a resize, seen</title>
+<title>etcd-resize: {escape(result.get("demo", "resize"))}, seen</title>
 <style>{PICTURE_STYLE}{PAGE_STYLE}</style>
-<h1>{escape(_sizes(result["steps"]))}</h1>
+<h1>{escape(_headline(result))}</h1>
 {f'<ul class="verdict failed">{verdict}</ul>' if verdict else f'<p class="verdict ok">{good}</p>'}
 <div class="wide">{picture(result, styled=False)}</div>
 <h2>Summary</h2>
@@ -94,7 +94,7 @@ def picture(result: Mapping[str, Any], *, styled: bool = True) -> str:
     style = f"<style>{PICTURE_STYLE}</style>" if styled else ""
     return (
         f'<svg class="picture" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0f} {drawing.height:.0f}"'
-        f' role="img" aria-label="{escape(_sizes(result["steps"]))}: events, members and writes over time">{style}'
+        f' role="img" aria-label="{escape(_headline(result))}: events, members and writes over time">{style}'
         f'<rect class="paper" width="{WIDTH:.0f}" height="{drawing.height:.0f}"/>{"".join(drawing.parts())}</svg>'
     )
 
@@ -142,7 +142,7 @@ class _Drawing:
     def _steps(self) -> Iterator[str]:
         for step in self.steps:
             left, right = self.x(step["at"]), self.x(step["at"] + step["seconds"])
-            words = f"{step['from']} → {step['to']}"
+            words = escape(_what(step))
             yield (
                 f'<rect class="band" x="{left:.1f}" y="4" width="{right - left:.1f}"'
                 f' height="{self.writes_top + LATENCY - 4:.1f}"/>'
@@ -231,9 +231,27 @@ def _ticks(begin: float, end: float) -> list[float]:
     return [float(at) for at in range(math.ceil(begin / step) * step, int(end) + 1, step)]
 
 
-def _sizes(steps: Sequence[Mapping[str, Any]]) -> str:
-    sizes = " → ".join(str(step["to"]) for step in steps[:-1])
-    return f"An etcd cluster resized: {sizes}" if sizes else "No cluster was made"
+def _headline(result: Mapping[str, Any]) -> str:
+    steps = result["steps"][:-1]
+    if not steps:
+        return "No cluster was made"
+    if result.get("demo") == "upgrade":
+        return f"An etcd cluster upgraded: {_etcd(result)}"
+    if result.get("demo") == "replace":
+        return f"A member of an etcd cluster replaced: {_what(steps[-1])}"
+    return f"An etcd cluster resized: {' → '.join(str(step['to']) for step in steps)}"
+
+
+def _what(step: Mapping[str, Any]) -> str:
+    """A step's sizes, or what it does where they stay."""
+    sizes = f"{step['from']} → {step['to']}"
+    return str(step.get("what", sizes)) if step["from"] == step["to"] else sizes
+
+
+def _etcd(result: Mapping[str, Any]) -> str:
+    """The version, before and after if that is another."""
+    versions = [result.get("etcd_before", ""), result["etcd"]]
+    return " → ".join(dict.fromkeys(version for version in versions if version)) or "-"
 
 
 def _said(event: Mapping[str, Any]) -> str:
@@ -249,9 +267,10 @@ def _summary(result: Mapping[str, Any]) -> str:
     writes = result["writes"]
     lost = "not read back" if writes["lost"] is None else f"{writes['lost']:,}"
     facts = {
-        "etcd": result["etcd"] or "-",
+        "etcd": _etcd(result),
         "writes acknowledged": f"{writes['acked']:,}",
         "writes failed": f"{writes['failed']:,}",
+        "writes tried again": f"{writes['retried']:,}",
         "keys lost": lost,
         "half of the writes within": f"{writes['p50_ms']:.1f} ms",
         "99 of 100 within": f"{writes['p99_ms']:.1f} ms",
@@ -278,7 +297,7 @@ def _cell(value: object, kind: str = "") -> str:
 def _steps(steps: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         [
-            _cell(f"{step['from']} → {step['to']}"),
+            _cell(_what(step)),
             _cell(f"{step['seconds']:.1f}" if step["ok"] else "failed", "" if step["ok"] else "FAILED"),
             _cell(f"{step['acked']:,}"),
             _cell(step["failed"]),

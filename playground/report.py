@@ -19,6 +19,7 @@ from rich.text import Text
 from etcd_resize.model import ClusterView
 from playground import page
 from playground.observer import NOTHING, in_order, is_whole
+from playground.steps import Step
 from playground.timeline import Sighting, spans
 from playground.view import members_words
 from playground.writer import Figures
@@ -27,30 +28,6 @@ WIDTH = 110
 """Columns of the summary when it is written to a file."""
 
 NO_WRITES = Figures()
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One change of ClusterSize, from ``before`` to ``after`` members; 0 is no stack."""
-
-    before: int
-    after: int
-
-    @property
-    def title(self) -> str:
-        """What it does, in a few words."""
-        if self.after == 0:
-            return "delete the stack"
-        if self.before == 0:
-            return f"create the stack with {self.after}"
-        verb = "grow" if self.after > self.before else "shrink" if self.after < self.before else "keep"
-        return f"{verb} {self.before} → {self.after}"
-
-
-def steps_of(sizes: Sequence[int]) -> list[Step]:
-    """The steps that go through all ``sizes``: creation first, deletion last."""
-    stops = [0, *sizes, 0]
-    return [Step(before, after) for before, after in pairwise(stops)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +67,7 @@ class Outcome:
     """All that the demo measured. ``lost`` is None when the keys could not be read back."""
 
     started: float
+    demo: str = "resize"
     steps: list[StepDone] = field(default_factory=list)
     planned: int = 0
     figures: Figures = NO_WRITES
@@ -129,6 +107,9 @@ def _step_problems(outcome: Outcome) -> Iterable[str]:
             )
         elif done.step.after and not done.figures.acked:
             yield f"No write was acknowledged during the step '{done.step.title}'."
+    for before, done in pairwise(outcome.steps):
+        if done.step.upgrades and done.ok and done.seen.version == before.seen.version:
+            yield f"After the step '{done.step.title}' etcd is {done.seen.version or 'unknown'}, as before it."
     left_out = outcome.planned - len(outcome.steps)
     if left_out > 0:
         yield f"{left_out} of {outcome.planned} steps were not made."
@@ -168,8 +149,10 @@ def result(outcome: Outcome) -> dict[str, Any]:
     return {
         "ok": not problems(outcome),
         "problems": problems(outcome),
+        "demo": outcome.demo,
         "started": round(outcome.started, 3),
         "etcd": outcome.etcd,
+        "etcd_before": next(iter(_versions(outcome.steps)), ""),
         "python": outcome.python,
         "steps": [_row(done) for done in outcome.steps],
         "writes": {
@@ -197,6 +180,7 @@ def _end(outcome: Outcome) -> float:
 
 def _row(done: StepDone) -> dict[str, Any]:
     return {
+        "what": done.step.title,
         "from": done.step.before,
         "to": done.step.after,
         "at": round(done.at, 3),
@@ -204,6 +188,7 @@ def _row(done: StepDone) -> dict[str, Any]:
         "seconds": round(done.seconds, 3),
         "members": [member.name for member in in_order(done.seen)],
         "leader": leader_name(done.seen),
+        "etcd": done.seen.version,
         "acked": done.figures.acked,
         "failed": done.figures.failed,
         "retried": done.figures.retried,
@@ -243,8 +228,8 @@ def summary(outcome: Outcome) -> RenderableType:
     return Group(*parts)
 
 
-def _steps_table(steps: Iterable[StepDone]) -> Table:
-    table = Table(title=f"etcd {_versions(steps)}".strip(), title_justify="left")
+def _steps_table(steps: Sequence[StepDone]) -> Table:
+    table = Table(title=f"etcd {' → '.join(_versions(steps))}".strip(), title_justify="left")
     for column in ("from", "to", "seconds", "writes", "retried", "slowest ms", "gap ms", "members"):
         table.add_column(column, justify="right")
     table.add_column("leader")
@@ -264,8 +249,9 @@ def _steps_table(steps: Iterable[StepDone]) -> Table:
     return table
 
 
-def _versions(steps: Iterable[StepDone]) -> str:
-    return ", ".join(sorted({done.seen.version for done in steps if done.seen.version}))
+def _versions(steps: Iterable[StepDone]) -> list[str]:
+    """The versions of the cluster, each once, in the order in which they were seen."""
+    return list(dict.fromkeys(done.seen.version for done in steps if done.seen.version))
 
 
 def _writes_words(outcome: Outcome) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from etcd_resize.model import ClusterView
+from etcd_resize.model import ClusterView, Member, host_of
 from playground.observer import role
 
 LEADER = "leader"
@@ -23,16 +24,47 @@ class Sighting:
     roles: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, view: ClusterView, at: float) -> Sighting:
-        """What a view shows: nobody if no member answers, and none without a name, which has not said a word yet."""
-        answers = any(member.health.serving for member in view.members)
-        named = sorted(
-            (member for member in view.members if answers and member.name), key=lambda member: member.name
-        )
-        return cls(
-            at,
-            tuple((member.name, LEADER if member == view.leader else role(member)) for member in named),
-        )
+    def of(cls, view: ClusterView, at: float, labels: Mapping[str, str] = MappingProxyType({})) -> Sighting:
+        """What a view shows: those that serve, and none without a name, which has not said a word yet.
+
+        ``labels`` by address, where a member is called otherwise than by its name.
+        """
+        roles = {
+            labels.get(_address(member), member.name): LEADER if member == view.leader else role(member)
+            for member in view.members
+            if member.health.serving and member.name
+        }
+        return cls(at, tuple(sorted(roles.items())))
+
+
+def labels(views: Iterable[ClusterView]) -> dict[str, str]:
+    """What members are called in the picture, by address: their name, or ``NAME (2)`` beside another of that name.
+
+    A member that is replaced and its successor have one name until the clean-up.
+    """
+    found: dict[str, str] = {}
+    for view in views:
+        for member in view.members:
+            address = _address(member)
+            if not member.name or address in found:
+                continue
+            beside = {found.get(_address(other)) for other in view.members if other != member}
+            found[address] = f"{member.name} (2)" if member.name in beside else member.name
+    return found
+
+
+def labelled(events: Iterable[Mapping[str, Any]], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The events, with ``member`` where one is called otherwise than by its name."""
+    found = []
+    for event in events:
+        name = member_name(event)
+        label = labels.get(str(event.get("address") or str(event.get("physical")).rpartition("@")[2]), name)
+        found.append({**event, **({"member": label} if label != name else {})})
+    return found
+
+
+def _address(member: Member) -> str:
+    return host_of(member.peer_urls[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,23 +134,29 @@ def _with_answers(
 
 
 def _answered(events: Iterable[Mapping[str, Any]]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """When members were added and removed, by name."""
+    """When members were added and removed, by name. An Update with another physical ID adds its successor."""
     added: dict[str, list[float]] = {}
     removed: dict[str, list[float]] = {}
+    known: set[str] = set()
     for event in events:
         if event.get("kind") != "answer" or event.get("status") != "SUCCESS":
             continue
-        what = event.get("request"), event.get("resource")
+        request, resource, physical = event.get("request"), event.get("resource"), str(event.get("physical"))
         name = member_name(event)
-        if what == ("Create", "Custom::EtcdMember"):
-            added.setdefault(name, []).append(event["at"])
-        elif what == ("Delete", "Custom::EtcdVoter"):
+        if resource == "Custom::EtcdMember" and request != "Delete":
+            if request == "Create" or physical not in known:
+                added.setdefault(name, []).append(event["at"])
+            known.add(physical)
+        elif (request, resource) == ("Delete", "Custom::EtcdVoter"):
             removed.setdefault(name, []).append(event["at"])
     return added, removed
 
 
 def member_name(event: Mapping[str, Any]) -> str:
-    """The member's name in a physical ID like ``etcd/etcd-2@10.0.0.2``; a machine's event has it as it is."""
-    if event.get("name"):
-        return str(event["name"])
+    """The member's name in a physical ID like ``etcd/etcd-2@10.0.0.2``; a machine's event has it as it is.
+
+    ``member`` is what it is called in the picture, if that is another.
+    """
+    if named := event.get("member") or event.get("name"):
+        return str(named)
     return str(event.get("physical") or event.get("logical") or "").rpartition("/")[2].partition("@")[0]

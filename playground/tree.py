@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from playground import recipe
+from playground import images, recipe
 
-DEFAULT = "trixie"
-RELEASES = {"trixie": "Debian 13", "bookworm": "Debian 12"}
+DEFAULT = images.TRIXIE.tree
+RELEASES = {debian.tree: f"Debian {debian.number}" for debian in images.RELEASES}
 VARIABLE = "ETCD_RESIZE_TREES"
 PROGRAMS = {
     "systemd-nspawn": "systemd-container",

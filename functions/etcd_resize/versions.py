@@ -1,8 +1,9 @@
 """Which versions of etcd may meet in one cluster. PURE: texts in, a sentence out.
 
 The rules are etcd's: one minor version at a time, and none back
-(https://etcd.io/docs/v3.5/upgrades/upgrade_3_5/); to 3.6 only from 3.5.26 or later, because earlier ones do not
-persist a promotion (https://etcd.io/blog/2025/upgrade_from_3.5_to_3.6_issue_followup/).
+(https://etcd.io/docs/v3.5/upgrades/upgrade_3_5/); to 3.6 only from 3.5.26 or later, because 3.6 reads the members from
+another store, in which earlier ones have lost promotions (https://etcd.io/blog/2025/upgrade_from_3.5_to_3.6_issue/) and
+removals (https://etcd.io/blog/2025/zombie_members_upgrade/).
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TypeAlias
 
 Version: TypeAlias = tuple[int, int, int]
 
-FIRST_THAT_NEEDS_PERSISTED_PROMOTIONS: Version = (3, 6, 0)
-FIRST_TO_BE_UPGRADED_TO_IT: Version = (3, 5, 26)
+FIRST_OF_THE_OTHER_STORE: Version = (3, 6, 0)
+FIRST_THAT_KEEPS_BOTH: Version = (3, 5, 26)
 
 _NUMBERS = re.compile(r"(?<![0-9.])v?([0-9]+)\.([0-9]+)\.([0-9]+)")
 
@@ -47,10 +48,10 @@ def obstacle(newcomer: str, voters: Iterable[str]) -> str:
             f"etcd {newcomer} is more than one minor version above {_text(lowest)}:"
             f" move all members to {lowest[0]}.{lowest[1] + 1} first"
         )
-    if new >= FIRST_THAT_NEEDS_PERSISTED_PROMOTIONS > lowest and lowest < FIRST_TO_BE_UPGRADED_TO_IT:
+    if new >= FIRST_OF_THE_OTHER_STORE > lowest and lowest < FIRST_THAT_KEEPS_BOTH:
         return (
-            f"etcd {newcomer} must not join {_text(lowest)}, which does not keep promotions:"
-            f" move all members to {_text(FIRST_TO_BE_UPGRADED_TO_IT)} or a later 3.5 first"
+            f"etcd {newcomer} must not join {_text(lowest)}, which does not keep its members as 3.6 reads them:"
+            f" move all members to {_text(FIRST_THAT_KEEPS_BOTH)} or a later 3.5 first"
         )
     return ""
 

@@ -1,8 +1,9 @@
-"""Start the local AWS: `python -m playground.cloud DIRECTORY NETWORK KIND SOURCE`.
+"""Start the local AWS: `python -m playground.cloud DIRECTORY NETWORK KIND SOURCE [IMAGE=SOURCE ...]`.
 
-KIND is what machines are: `process`, with SOURCE as their etcd, or `container`, with SOURCE as their tree. ministack's
-own settings are in the environment. It serves TLS on BIND_HOST, and on the network's own address to containers, on the
-port of GATEWAY_PORT and nothing else, until SIGTERM, and keeps no state between two runs.
+KIND is what machines are: `process`, with SOURCE as their etcd, or `container`, with SOURCE as their tree. Machines of
+an IMAGE that has a SOURCE of its own have that one. ministack's own settings are in the environment. It serves TLS on
+BIND_HOST, and on the network's own address to containers, on the port of GATEWAY_PORT and nothing else, until SIGTERM,
+and keeps no state between two runs.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -34,10 +35,14 @@ from playground.network import Network, NetworkError
 Make = Callable[[Path, Launch], Bootable]
 
 
-def main(directory: Path, network: str, kind: str, source: Path) -> None:
+def main(directory: Path, network: str, kind: str, source: Path, by_image: Mapping[str, Path]) -> None:
     """Put everything together and serve until SIGTERM."""
     ending = ExitStack()
-    make, hosts = ending.enter_context(KINDS[kind](directory, network, source))
+
+    def source_of(launch: Launch) -> Path:
+        return by_image.get(launch.image, source)
+
+    make, hosts = ending.enter_context(KINDS[kind](directory, network, source_of))
     journal = Journal(directory / "journal.jsonl")
     control = directory / "control"
     machines = Machines(directory / "machines", make, control / "never-boot", journal)
@@ -58,17 +63,29 @@ def main(directory: Path, network: str, kind: str, source: Path) -> None:
 
 
 @contextmanager
-def _processes(_directory: Path, _network: str, etcd: Path) -> Iterator[tuple[Make, list[str]]]:
+def _processes(
+    _directory: Path, _network: str, etcd_of: Callable[[Launch], Path]
+) -> Iterator[tuple[Make, list[str]]]:
     certificate, _ = resolve_tls_material()
-    yield functools.partial(ProcessMachine, etcd=etcd, trusted=Path(certificate)), []
+
+    def make(folder: Path, launch: Launch) -> ProcessMachine:
+        return ProcessMachine(folder, launch, etcd=etcd_of(launch), trusted=Path(certificate))
+
+    yield make, []
 
 
 @contextmanager
-def _containers(directory: Path, network: str, tree: Path) -> Iterator[tuple[Make, list[str]]]:
+def _containers(
+    directory: Path, network: str, tree_of: Callable[[Launch], Path]
+) -> Iterator[tuple[Make, list[str]]]:
     certificate, _ = resolve_tls_material()
-    prepare = functools.partial(containers.trust, tree, Path(certificate))
     with Network(network, directory) as within:
-        make = functools.partial(ContainerMachine, base=tree, within=within, prepare=prepare)
+
+        def make(folder: Path, launch: Launch) -> ContainerMachine:
+            base = tree_of(launch)
+            prepare = functools.partial(containers.trust, base, Path(certificate))
+            return ContainerMachine(folder, launch, base=base, within=within, prepare=prepare)
+
         yield make, [within.gateway]
 
 
@@ -86,6 +103,8 @@ async def _serve(served: Recorded, hosts: list[str], end: Callable[[], None]) ->
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]))
+        sources = dict(argument.split("=", 1) for argument in sys.argv[5:])
+        by_image = {image: Path(source) for image, source in sources.items()}
+        main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], Path(sys.argv[4]), by_image)
     except NetworkError as error:
         sys.exit(str(error))

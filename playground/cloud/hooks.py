@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
+from playground import images
 from playground.cloud import parts
 from playground.cloud.ec2 import REPLACING_PROPERTIES, Ec2
 from playground.cloud.engine import Engine, with_revision
@@ -23,11 +23,6 @@ HOLD_SECONDS = 25.0
 LOOK_SECONDS = 0.1
 WAITER = re.compile(r"\bm/(?:\w+,)*B\b")
 """What botocore's waiters add to their User-Agent."""
-DEBIAN_IMAGES = tuple(
-    f"/aws/service/debian/release/{release}/latest/{architecture}"
-    for release in (12, 13)
-    for architecture in ("arm64", "amd64")
-)
 
 
 def install_engine(engine: Engine) -> None:
@@ -256,14 +251,10 @@ def install_images(file: Path) -> None:
 
     def public_parameter(name: str) -> Any:
         chosen = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        known.update({image: chosen.get(image, _made_up_image(image)) for image in DEBIAN_IMAGES})
+        known.update({image: chosen.get(image, images.made_up(image)) for image in images.PARAMETERS})
         return look_up(name)
 
     parts.ssm._public_parameter = public_parameter
-
-
-def _made_up_image(name: str) -> str:
-    return "ami-" + hashlib.sha256(name.encode()).hexdigest()[:17]
 
 
 def install_function_log(file: Path) -> None:

@@ -83,6 +83,8 @@ class HandMadeCloud:
         size = int(parameters["ClusterSize"])
         if size in self.fails:
             return Deployment(ok=False, reason=self.fails[size])
+        if "Members" in parameters:
+            self._replace_the_dead()
         while len(self.running) < size:
             self._grow()
         while len(self.running) > size:
@@ -104,6 +106,9 @@ class HandMadeCloud:
     def machines(self) -> list[Machine]:
         return list(self.seen.values())
 
+    def kill_member(self, name: str) -> None:
+        next(process for identity, process in self.processes.items() if identity.name == name).kill()
+
     def stop(self) -> None:
         for process in self.processes.values():
             process.kill()
@@ -111,15 +116,26 @@ class HandMadeCloud:
 
     def _grow(self) -> None:
         number = len(self.running)
-        identity = Identity("etcd", f"etcd-{number + 1}", self.addresses[number])
+        self._join(Identity("etcd", f"etcd-{number + 1}", self.addresses[number]))
+
+    def _replace_the_dead(self) -> None:
+        """As a flip does it: the dead one is removed, another one of its name joins from an address that is new."""
+        (dead,) = [identity for identity, process in self.processes.items() if not process.running]
+        del self.processes[dead]
+        self._change(lambda etcd, view: etcd.remove(self._listed(view, dead)))
+        self._join(Identity("etcd", dead.name, self.addresses[-1]), request="Update")
+        self._machine(dead, "stop")
+
+    def _join(self, identity: Identity, request: str = "Create") -> None:
+        founds = not self.running
         peers = tuple((one.name, one.peer_url) for one in (*self.running, identity))
-        if number:
+        if not founds:
             self._change(lambda etcd, _: etcd.add_learner(identity.peer_url))
-        spec = MemberSpec(identity, peers, "existing" if number else "new", "etcd")
-        self.processes[identity] = Etcd(self.binary, self.folder, spec.environment())
+        spec = MemberSpec(identity, peers, "new" if founds else "existing", "etcd")
+        self.processes[identity] = Etcd(self.binary, self.folder / identity.address, spec.environment())
         self._machine(identity, "start")
-        self._event("Create", identity)
-        if number:
+        self._event(request, identity)
+        if not founds:
             self._change(lambda etcd, view: etcd.promote(self._listed(view, identity)))
 
     def _shrink(self) -> None:
@@ -152,7 +168,7 @@ class HandMadeCloud:
         return member
 
     def _machine(self, member: Identity, what: str) -> None:
-        instance = f"i-{member.name}"
+        instance = f"i-{member.address}"
         self.journal.written.append(
             {
                 "at": time.time(),

@@ -25,12 +25,14 @@ def _signals() -> Iterator[None]:
 def test_without_options_it_is_the_demo_of_the_readme() -> None:
     assert options([]) == Options()
     assert Options().sizes == (1, 3, 5, 3, 1)
+    assert Options().demo == "resize"
     assert Options().result == tools.ROOT / "build/demo/result.json"
 
 
 def test_every_option_is_taken() -> None:
-    line = "--steps 1,2 --directory d --result r.json --etcd e --port 4582 --network 127.82 --leader-leaves --plain"
-    assert options(line.split()) == Options(
+    line = "--demo replace --steps 1,2 --directory d --result r.json --etcd e --port 4582 --network 127.82"
+    assert options([*line.split(), "--leader-leaves", "--plain"]) == Options(
+        demo="replace",
         sizes=(1, 2),
         directory=Path("d"),
         result=Path("r.json"),
@@ -55,12 +57,21 @@ def test_wrong_steps_are_refused_with_a_sentence(
     assert said in capsys.readouterr().err
 
 
+def test_a_demo_has_its_own_sizes_and_an_upgrade_its_own_etcds(capsys: pytest.CaptureFixture[str]) -> None:
+    assert options(["--demo", "upgrade"]).sizes == (3,)
+    assert options(["--demo", "upgrade", "--steps", "1"]).sizes == (1,)
+    with pytest.raises(SystemExit):
+        options(["--demo", "upgrade", "--etcd", "e"])
+    assert "an upgrade has two" in capsys.readouterr().err
+
+
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         options(["--help"])
     assert ended.value.code == 0
     told = capsys.readouterr().out
     for name in (
+        "--demo",
         "--steps",
         "--directory",
         "--result",

@@ -86,6 +86,17 @@ def test_the_leader_can_be_the_one_that_leaves(make_cloud: CloudOf) -> None:
     assert led_by == ["etcd-2"], "the shrink had to take the leadership away first"
 
 
+def test_a_member_dies_while_it_leads_and_is_replaced(make_cloud: CloudOf) -> None:
+    demo = Demo((3,), kind="replace")
+    cloud = make_cloud(before_answer=lambda _: wait_for_writes(demo, 50))
+    outcome = demo.run(cloud)
+    assert report.problems(outcome) == []
+    assert [step["Members"].count("green") for step in cloud.deployed if "Members" in step] == [1]
+    assert outcome.figures.retried > 0, "nobody missed the one that died"
+    found = report.result(outcome)
+    assert (found["demo"], found["steps"][1]["members"]) == ("replace", ["etcd-1", "etcd-2", "etcd-3"])
+
+
 def test_a_deployment_that_fails_ends_the_resizing_and_tells_its_reason(make_cloud: CloudOf) -> None:
     demo = Demo((1, 3, 5))
     cloud = make_cloud(fails={3: "etcd-2 never started"}, before_answer=lambda _: wait_for_writes(demo, 20))

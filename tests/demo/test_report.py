@@ -12,19 +12,19 @@ import pytest
 from rich.console import Console
 
 from etcd_resize.model import ClusterView, Health, Member
+from playground import page
 from playground.report import (
     MachineLeft,
     Outcome,
-    Step,
     StepDone,
     events,
     exit_status,
     problems,
     result,
-    steps_of,
     summary,
     write,
 )
+from playground.steps import Step
 from playground.writer import Figures
 
 STARTED = 1_000.0
@@ -56,15 +56,6 @@ def good() -> Outcome:
         etcd="3.5.16",
         python="3.11.7",
     )
-
-
-def test_the_steps_go_from_no_stack_to_no_stack() -> None:
-    titles = [step.title for step in steps_of([1, 3, 5, 3, 1])]
-    assert titles == [
-        "create the stack with 1",
-        *("grow 1 → 3", "grow 3 → 5", "shrink 5 → 3", "shrink 3 → 1"),
-        "delete the stack",
-    ]
 
 
 def test_a_good_run_has_no_problem() -> None:
@@ -142,8 +133,46 @@ def test_the_result_holds_what_was_promised() -> None:
         "max_ms": 9.0,
         "longest_gap_ms": 11.0,
     }
-    assert (found["etcd"], found["python"], found["started"]) == ("3.5.16", "3.11.7", STARTED)
+    assert (found["demo"], found["etcd"], found["etcd_before"]) == ("resize", "3.5.16", "3.5.16")
+    assert (found["python"], found["started"]) == ("3.11.7", STARTED)
     assert found["events"] == []
+
+
+OLDER = replace(SERVING, version="3.4.23")
+
+
+def upgraded(before: Health, after: Health = SERVING) -> Outcome:
+    """A run that creates one, and upgrades it."""
+    created, _, deleted = good().steps
+    step = Step(1, 1, upgrades=True, words="flip it")
+    flipped = replace(created, step=step, seen=cluster(voter(1, after)), figures=Figures(acked=10, retried=2))
+    steps = [replace(created, seen=cluster(voter(1, before))), flipped, deleted]
+    return replace(good(), demo="upgrade", steps=steps)
+
+
+def test_an_upgrade_names_the_version_before_and_after() -> None:
+    run = upgraded(OLDER)
+    found = result(run)
+    assert (found["demo"], found["etcd_before"], found["etcd"]) == ("upgrade", "3.4.23", "3.5.16")
+    assert [(row["what"], row["etcd"]) for row in found["steps"]] == [
+        ("create the stack with 1", "3.4.23"),
+        ("flip it", "3.5.16"),
+        ("delete the stack", ""),
+    ]
+    assert found["steps"][1]["retried"] == 2
+    assert "etcd 3.4.23 → 3.5.16" in told(run)
+    assert "An etcd cluster upgraded: 3.4.23 → 3.5.16" in page.render(found)
+
+
+def test_an_upgrade_that_changed_no_version_has_failed() -> None:
+    assert problems(upgraded(SERVING)) == ["After the step 'flip it' etcd is 3.5.16, as before it."]
+    assert problems(upgraded(OLDER)) == []
+
+
+def told(run: Outcome) -> str:
+    console = Console(record=True, width=110, file=io.StringIO())
+    console.print(summary(run))
+    return console.export_text()
 
 
 RECORDS = [
@@ -192,6 +221,4 @@ def test_the_summary_is_written_as_plain_text(tmp_path: Path) -> None:
 def test_the_summary_ends_with_what_went_wrong() -> None:
     run = good()
     run.lost = ("/demo/1",)
-    console = Console(record=True, width=110, file=io.StringIO())
-    console.print(summary(run))
-    assert "1 acknowledged keys are lost" in console.export_text().splitlines()[-1]
+    assert "1 acknowledged keys are lost" in told(run).splitlines()[-1]

@@ -49,10 +49,12 @@ def playground_34(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playgrou
 
 @pytest.fixture(scope="session")
 def playground_containers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playground]:
-    """The same with machines that boot Debian 13."""
+    """The same with machines that boot Debian: 13, unless their image is of 12."""
     containers.require()
     folder = tmp_path_factory.mktemp("containers")
-    with Playground(folder, kind="container", network=STACKS_CONTAINERS, port=free_port()) as playground:
+    with Playground(
+        folder, kind="container", network=STACKS_CONTAINERS, port=free_port(), by_image=True
+    ) as playground:
         playground.build()
         playground.package()
         yield playground

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import pytest
 
+from playground import containers, images
 from playground.local import Playground
 from tests.support.stacks import World
 
@@ -23,7 +25,13 @@ def test_all_are_flipped_at_once_while_the_cluster_grows(playground: Playground,
     """The first one too, through which the others have joined; and all the old ones leave at the same time."""
     world = new_world(playground, "rolled")
     world.resize(2)
-    before, done = world.identities(), len(world.story)
+    before, machines = world.identities(), world.frozen()
+    world.resize(2, VolumeSize="40", TlsGeneration="2")
+    assert world.frozen() == machines, "settings alone touch nobody"
+    behind = "VolumeSize, TlsGeneration"
+    outputs = world.playground.outputs(world.stack)
+    assert outputs["Outdated"] == f"rolled-1 ({behind}); rolled-2 ({behind})"
+    done = len(world.story)
     with world.written_to():
         world.resize(3, **colours(1, 2))
     assert [told for told in world.story[done:] if not told.startswith(("Delete", "stop"))] == [
@@ -42,6 +50,7 @@ def test_all_are_flipped_at_once_while_the_cluster_grows(playground: Playground,
     assert [machine.protected for machine in world.machines] == [True, True, True]
     outputs = world.playground.outputs(world.stack)
     assert sorted(outputs["ClientEndpoints"].split(",")) == sorted(world.endpoints)
+    assert outputs["Outdated"] == "none"
 
 
 def test_a_dead_one_is_removed_before_its_successor_joins(
@@ -65,6 +74,22 @@ def test_a_dead_one_is_removed_before_its_successor_joins(
         and record["data"]["Replaced"]
     ]
     assert told == f"mourned/mourned-1@{dead.address}: was dead, and is out already"
+
+
+def test_a_flip_takes_a_machine_from_debian_12_to_13_and_etcd_from_3_4_to_3_5(
+    playground_containers: Playground, new_world: NewWorld
+) -> None:
+    """Real Debians: each installs its own etcd at its first boot."""
+    world = new_world(playground_containers, "upgraded")
+    for debian, green in ((images.BOOKWORM, ()), (images.TRIXIE, (1,))):
+        with world.written_to() if world.created else nullcontext():
+            world.resize(1, **colours(*green), ImageId=debian.parameter())
+        (machine,) = world.machines
+        release = containers.run(machine.pid or 0, "cat", "/etc/os-release")
+        assert f'VERSION_ID="{debian.number}"' in release
+        outputs = playground_containers.outputs("upgraded")
+        assert outputs["EtcdVersion"].startswith(f"{debian.etcd}.")
+        assert outputs["Outdated"] == "none"
 
 
 def test_a_roll_that_fails_midway_goes_back_to_exactly_the_old_members(

@@ -1,4 +1,4 @@
-"""Random sequences of resizes, faults and repeated events, on the pure planner and a cluster by etcd's rules.
+"""Random sequences of resizes, flips, faults and repeated events, on the pure planner and a cluster by etcd's rules.
 
 Hypothesis plays CloudFormation, with its three tries and its forgetting, and fate. No step of ours may leave fewer
 voters that are up than the quorum, where there was one before; no machine of a voter may be terminated; and whatever
@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import random
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
@@ -40,7 +41,7 @@ LARGEST = 5
 
 @dataclass
 class Child:
-    """One nested stack: a member's identity, what its Create was answered, and its machine."""
+    """One life of a nested stack: a member's identity, what its Create or Update was answered, and its machine."""
 
     number: int
     identity: Identity
@@ -48,6 +49,11 @@ class Child:
     stack_id: str
     answer: dict[str, str] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
+    """Resources whose Create was not answered: CloudFormation made up an ID."""
+    ended: dict[str, bool] = field(default_factory=dict)
+    """How the Updates ended that were to make it out of another life, by resource."""
+    unknown: set[str] = field(default_factory=set)
+    """Resources whose Update was not answered or never sent: CloudFormation knows the elder's ID alone."""
 
     @property
     def instance(self) -> str:
@@ -60,6 +66,21 @@ class Child:
     @property
     def voter(self) -> dict[str, str]:
         return voter_properties(self.identity, self.answer.get("MemberId", "1"), self.endpoints)
+
+
+@dataclass
+class Attempt:
+    """An update of the parent, as far as it has come: ``now`` the members in their order."""
+
+    before: list[Child]
+    now: list[Child] = field(default_factory=list)
+    changed: list[tuple[Child, Child]] = field(default_factory=list)
+    created: list[Child] = field(default_factory=list)
+
+    @property
+    def replaced(self) -> list[Child]:
+        """The new lives of those whose colour was flipped."""
+        return [new for old, new in self.changed if new.identity != old.identity]
 
 
 class Killed(BaseException):
@@ -83,9 +104,10 @@ class CloudFormation(RuleBasedStateMachine):
         self.trouble: list[tuple[float, Callable[[], None]]] = []
         self.calls_left: int | None = None
         self.kill_before = self.newcomer_dies_too = False
+        self.answered, self.answer = False, dict[str, str]()
         self.clock.ticks.append(self._trouble_comes)
         self._watch_every_change()
-        self._grow(1)
+        self._update(1)
         assert self.size == 1
 
     # --- what fate does ---
@@ -144,10 +166,22 @@ class CloudFormation(RuleBasedStateMachine):
 
     @rule(size=st.integers(1, LARGEST))
     def resize(self, size: int) -> None:
-        if size > self.size:
-            self._grow(size)
-        elif size < self.size:
-            self._shrink(size)
+        if size != self.size:
+            self._update(size)
+
+    @rule(
+        which=st.sets(st.integers(1, LARGEST), min_size=1),
+        size=st.none() | st.integers(1, LARGEST),
+        fate=st.randoms(use_true_random=False),
+    )
+    def flip_colours(self, which: set[int], size: int | None, fate: random.Random) -> None:
+        """And perhaps change the size in the same update."""
+        self._update(size or self.size, which, fate)
+
+    @precondition(lambda self: self._dead)
+    @rule(fate=st.randoms(use_true_random=False))
+    def flip_the_dead(self, fate: random.Random) -> None:
+        self._update(self.size, self._dead, fate)
 
     # --- what must hold ---
 
@@ -166,6 +200,8 @@ class CloudFormation(RuleBasedStateMachine):
         # a Delete that was killed, or that no quorum answered, leaves its machine protected: the journal still knows
         # it, so the next guard finds it; that none stays, the end of each sequence asserts
         way = {record.instance for record in self.bucket.members.values() if record.state != "left"}
+        # one that was dead, and is out before its successor joined, has its machine until the next flip
+        way |= {child.instance for child in self.children}
         assert self.ec2.protected <= members | way
 
     def teardown(self) -> None:
@@ -173,6 +209,10 @@ class CloudFormation(RuleBasedStateMachine):
         self.boots, self.calls_left, self.trouble = True, None, []
         self.etcd.members = [member for member in self.etcd.members if member.id != self.stranger]
         self.etcd.down = {member.id for member in self.etcd.members if not self._has_machine(member.id)}
+        for _ in range(4):
+            if out := {child.number for child in self.children if not self._is_member(child)}:
+                self.clock.sleep(10)
+                self._update(self.size, out, random.Random(0))  # noqa: S311 - what comes first, and no secret
         for wanted in (3, 2):
             for _ in range(4):
                 self.clock.sleep(10)
@@ -185,47 +225,114 @@ class CloudFormation(RuleBasedStateMachine):
 
     # --- CloudFormation ---
 
-    def _grow(self, size: int) -> None:
-        before, made = self.size, []
-        for number in range(self.size + 1, size + 1):
-            child = self._new_child(number)
-            made.append(child)
-            if not self._create(child):
-                break
-        else:
-            self.children += made
-            if self._guard("Update" if before else "Create", size, before):
-                self.size = size
+    def _update(self, size: int, flipped: Collection[int] = (), fate: random.Random | None = None) -> None:
+        """One update of the parent: forward, and clean up; or all the way back, and clean up.
+
+        ``fate`` decides what CloudFormation leaves open: the order of clean-ups, and who is told of the way back.
+        """
+        attempt = Attempt(self.children)
+        if self._forward(attempt, size, flipped):
+            if self._guard(attempt.now, attempt.before):
+                self.children, self.size = attempt.now, size
+                staying = [child.identity for child in attempt.now]
+                gone = [child for child in attempt.before if child.identity not in staying]
+                self._clean_up([self._deleting(child, TRIES) for child in reversed(gone)], fate)
                 return
-            self.children = self.children[:before]
-        for child in reversed(made):
-            self._delete(child, tries=1)
+            if size <= len(
+                attempt.before
+            ):  # a grow that was accepted is a shrink on its way back, and may be refused
+                self._guard(attempt.before, attempt.now, must=True)
+        for old, new in attempt.changed:
+            self._send_back(old, new, told=bool(fate and fate.random() < 0.5))
+        doomed = [self._deleting(child, TRIES) for child in attempt.replaced]
+        doomed += [self._deleting(child, 1) for child in reversed(attempt.created)]
+        self._clean_up(doomed, fate)
+
+    def _forward(self, attempt: Attempt, size: int, flipped: Collection[int]) -> bool:
+        """Update the members in their order, create those that are new; False if one of them fails."""
+        for child in attempt.before[:size]:
+            endpoints = self._chain(attempt)
+            if child.number in flipped:
+                new = self._new_life(child.number, endpoints, child.stack_id)
+            elif endpoints == child.endpoints:
+                attempt.now.append(child)
+                continue
+            else:
+                new = replace(child, endpoints=endpoints, ended={})
+            attempt.changed.append((child, new))
+            if not self._change(child, new):
+                return False
+            attempt.now.append(new)
+        for number in range(len(attempt.before) + 1, size + 1):
+            attempt.created.append(self._new_life(number, self._chain(attempt)))
+            if not self._create(attempt.created[-1]):
+                return False
+            attempt.now.append(attempt.created[-1])
+        return True
 
     def _create(self, child: Child) -> bool:
-        if not self._send(self._event("Create", MEMBER, child)):
-            return False
+        for resource in (MEMBER, VOTER):
+            done = self._send(self._event("Create", resource, child))
+            if not self.answered:
+                child.unanswered.add(resource)
+            if not done:
+                return False
+            if resource == MEMBER:
+                child.answer = self.answer
+                self._boot(child)
+        return True
+
+    def _change(self, old: Child, new: Child) -> bool:
+        """The Updates by which a nested stack becomes another one: of the same member, or of its successor."""
+        replaces = new.identity != old.identity
+        new.unknown = {MEMBER, VOTER} if replaces else set()
+        for resource in (MEMBER, VOTER):
+            new.ended[resource] = self._send(self._event("Update", resource, new, old, old))
+            if self.answered:
+                new.unknown.discard(resource)
+            if not new.ended[resource]:
+                return False
+            if resource == MEMBER and replaces:
+                new.answer = self.answer
+                self._boot(new)
+        return True
+
+    def _send_back(self, old: Child, new: Child, *, told: bool) -> None:
+        """The Updates of a rollback. Whether a resource that was replaced is ``told`` of it is not documented."""
+        for resource, done in new.ended.items():
+            if done and not told:
+                continue
+            back = self._event("Update", resource, old, new, new if done else old)
+            assert any(self._send(back) for _ in range(TRIES)), "a rollback must not be refused"
+
+    def _boot(self, child: Child) -> None:
         if self.boots:
             if not self.etcd.members:
                 self._bootstrap(child)
             self.etcd.boot(child.identity.address, child.identity.name)
-        return self._send(self._event("Create", VOTER, child))
 
-    def _shrink(self, size: int) -> None:
-        if not self._guard("Update", size, self.size):
-            self._guard("Update", self.size, size, must=True)
-            return
-        leaving, self.children, self.size = self.children[size:], self.children[:size], size
-        for child in reversed(leaving):
-            self._delete(child, tries=TRIES)
+    def _clean_up(self, doomed: list[Iterator[None]], fate: random.Random | None) -> None:
+        """Delete nested stacks: one after the other, or side by side in an order that nobody knows."""
+        while doomed:
+            one = fate.choice(doomed) if fate else doomed[0]
+            if next(one, "over"):
+                doomed.remove(one)
 
-    def _delete(self, child: Child, tries: int) -> None:
+    def _deleting(self, child: Child, tries: int) -> Iterator[None]:
+        """Delete what CloudFormation knows of a nested stack, with a pause after each step."""
         for _ in range(tries):
-            booted = child.answer and not child.unanswered & {MEMBER}
-            voter = self._send(self._event("Delete", VOTER, child)) if booted else True
+            done = True
+            if child.answer and not {VOTER} & child.unknown and MEMBER not in child.unanswered:
+                done = self._send(self._event("Delete", VOTER, child))
+                yield
             if child.instance not in self.ec2.protected:
                 self._terminate(child)
-            if self._send(self._event("Delete", MEMBER, child)) and voter:
+                yield
+            if MEMBER not in child.unknown:
+                done = self._send(self._event("Delete", MEMBER, child)) and done
+            if done:
                 return
+            yield
 
     def _terminate(self, child: Child) -> None:
         """CloudFormation terminates a machine whatever became of the Delete before it; EC2 may have refused."""
@@ -235,17 +342,26 @@ class CloudFormation(RuleBasedStateMachine):
         self.terminated.add(child.instance)
         self.etcd.down |= mine
 
-    def _guard(self, action: str, size: int, before: int, *, must: bool = False) -> bool:
-        addresses = [child.identity.address for child in self.children]
-        wanted = cluster_properties("etcd", addresses[:size])
-        old = cluster_properties("etcd", addresses[:before]) if before else None
-        sent = event(action, CLUSTER, wanted, old=old, physical_id="etcd/cluster", stack_id=PARENT)
+    def _guard(self, now: list[Child], before: list[Child], *, must: bool = False) -> bool:
+        wanted, old = (
+            cluster_properties("etcd", [child.identity.address for child in children])
+            for children in (now, before)
+        )
+        sent = event(
+            "Update" if before else "Create",
+            CLUSTER,
+            wanted,
+            old=old if before else None,
+            physical_id="etcd/cluster",
+            stack_id=PARENT,
+        )
         done = self._send(sent)
         assert done or not must, "a rollback must not be refused"
         return done
 
     def _send(self, sent: dict[str, Any]) -> bool:
-        self.last = sent
+        """Whether it succeeded; ``answered`` and ``answer`` say how."""
+        self.last, self.answered, self.answer = sent, True, {}
         self._trouble_comes()
         outside = service.Outside(
             self.etcd.connect,
@@ -256,41 +372,40 @@ class CloudFormation(RuleBasedStateMachine):
             self.bucket.vault,
         )
         try:
-            answer = service.handle(outside, parse(sent), budget=40)
+            self.answer = service.handle(outside, parse(sent), budget=40)
         except EtcdResizeError:
             return False
         except Killed:
-            for child in [*self.children, *self._in_the_making]:
-                if child.stack_id == sent["StackId"] and sent["RequestType"] == "Create":
-                    child.unanswered.add(sent["ResourceType"])
+            self.answered = False
             return False
-        for child in self.children[-1:] + self._in_the_making:
-            if sent["StackId"] == child.stack_id and sent["RequestType"] == "Create" and "MemberId" in answer:
-                child.answer = answer
         return True
 
     # --- the world ---
 
-    @property
-    def _in_the_making(self) -> list[Child]:
-        return [self._newest] if hasattr(self, "_newest") else []
-
-    def _new_child(self, number: int) -> Child:
+    def _new_life(self, number: int, endpoints: str, stack_id: str = "") -> Child:
+        """Of a nested stack that is new, or of one that is there."""
         life = next(self.lives)
         identity = Identity(
             "etcd", f"etcd-{number}", f"10.{life // 62500 % 250}.{life // 250 % 250}.{life % 250 + 1}"
         )
         name = f"etcd-Member{number}-{life:012d}"
-        stack_id = f"arn:aws:cloudformation:eu-west-1:000000000000:stack/{name}/{life:032d}"
-        before = [*self.children, *self._chain(number)]
-        endpoints = ",".join(dict.fromkeys(client_url(child.identity.address) for child in before))
-        self._newest = Child(number, identity, endpoints, stack_id)
-        self._made = [*self._chain(number), self._newest]
-        return self._newest
+        new = f"arn:aws:cloudformation:eu-west-1:000000000000:stack/{name}/{life:032d}"
+        return Child(number, identity, endpoints, stack_id or new)
 
-    def _chain(self, number: int) -> list[Child]:
-        made: list[Child] = getattr(self, "_made", [])
-        return [child for child in made if len(self.children) < child.number < number]
+    @staticmethod
+    def _chain(attempt: Attempt) -> str:
+        return ",".join(client_url(child.identity.address) for child in attempt.now)
+
+    @property
+    def _dead(self) -> set[int]:
+        """The numbers of the members that are down."""
+        urls = {
+            url for member in self.etcd.members if member.id in self.etcd.down for url in member.peer_urls
+        }
+        return {child.number for child in self.children if child.identity.peer_url in urls}
+
+    def _is_member(self, child: Child) -> bool:
+        return any(child.identity.peer_url in member.peer_urls for member in self.etcd.members)
 
     def _bootstrap(self, child: Child) -> None:
         answered = FakeCluster.bootstrapped(
@@ -299,12 +414,30 @@ class CloudFormation(RuleBasedStateMachine):
         self.etcd.members, self.etcd.leader = answered.members, answered.leader
         self.etcd.cluster_id, self.etcd.started_at = answered.cluster_id, answered.started_at
 
-    def _event(self, action: str, resource: str, child: Child) -> dict[str, Any]:
-        properties = child.member if resource == MEMBER else child.voter
-        physical_id = None if action == "Create" else str(child.identity)
+    def _event(
+        self,
+        action: str,
+        resource: str,
+        child: Child,
+        old: Child | None = None,
+        physical: Child | None = None,
+    ) -> dict[str, Any]:
+        """``old``, of an Update: what it was, and ``physical``: as whom CloudFormation knows it."""
+        properties = {
+            life: (one.member if resource == MEMBER else one.voter) if one else None
+            for life, one in (("now", child), ("old", old))
+        }
+        physical_id = None if action == "Create" else str((physical or child).identity)
         if action != "Create" and resource in child.unanswered:
             physical_id = "etcd-Made-UP1234567890"  # nobody has told CloudFormation a better one
-        return event(action, resource, properties, physical_id=physical_id, stack_id=child.stack_id)
+        return event(
+            action,
+            resource,
+            properties["now"] or {},
+            physical_id=physical_id,
+            old=properties["old"],
+            stack_id=child.stack_id,
+        )
 
     def _identity(self, name: str, url: str) -> Identity:
         return Identity("etcd", name, urlsplit(url).hostname or "")

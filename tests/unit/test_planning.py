@@ -187,8 +187,8 @@ def test_those_that_were_replaced_may_leave_in_any_order() -> None:
 def test_a_release_that_is_too_new_is_refused_before_it_joins() -> None:
     plan = plan_join(identity(9), healthy(3), FRESH, claimed=False, version="3.6.5")
     assert str(plan) == (
-        "join m9: refuse: m9 cannot join: etcd 3.6.5 must not join 3.5.16, which does not keep promotions: move all"
-        " members to 3.5.26 or a later 3.5 first"
+        "join m9: refuse: m9 cannot join: etcd 3.6.5 must not join 3.5.16, which does not keep its members"
+        " as 3.6 reads them: move all members to 3.5.26 or a later 3.5 first"
     )
 
 

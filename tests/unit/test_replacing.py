@@ -136,6 +136,48 @@ def test_a_learner_of_which_cloudformation_never_heard_goes_with_the_rollback(wo
     assert world.etcd.history == ["add http://10.0.0.9:2380", "remove http://10.0.0.9:2380"]
 
 
+def test_a_learner_that_goes_with_the_rollback_leaves_no_protected_machine(world: World) -> None:
+    """The function was killed between the protection of the new machine and the promotion."""
+    world.flip()
+    record = world.bucket.members[str(NEW)]
+    world.bucket.record_member(NEW, replace(record, instance=instance_of(NEW)))
+    world.machines.protect(instance_of(NEW))
+    world.send("Update", MEMBER, OLD, NEW, NEW)
+    world.send("Delete", MEMBER, NEW, NEW, NEW)
+    assert [member.name for member in world.etcd.members] == ["m1", "m2", "m3"]
+    assert world.machines.protected == set()
+
+
+def promoted_unheard(world: World) -> None:
+    """The function was killed right after the promotion: CloudFormation goes back, and knows no new Voter."""
+    world.flip()
+    world.clock.sleep(6)
+    world.send("Update", VOTER, NEW, OLD, OLD)
+
+
+def test_a_voter_of_which_cloudformation_never_heard_goes_with_the_rollback(world: World) -> None:
+    promoted_unheard(world)
+    world.send("Update", VOTER, OLD, OLD, NEW)
+    assert [told.split()[0] for told in world.etcd.history] == ["add", "promote", "snapshot", "remove"]
+    assert {member.peer_urls[0] for member in world.etcd.members} == {
+        f"http://{one}:2380" for one in ADDRESSES
+    }
+    assert world.machines.protected == set()
+    world.send("Delete", MEMBER, NEW, NEW, NEW)
+    assert world.bucket.members[str(NEW)].state == "left"
+
+
+def test_one_that_could_not_go_with_the_rollback_is_out_before_the_next_flip(world: World) -> None:
+    promoted_unheard(world)
+    world.etcd.down = {member.id for member in world.etcd.members}
+    world.send("Update", VOTER, OLD, OLD, NEW)
+    world.etcd.down = set()
+    third = Identity("etcd", "m2", "10.0.0.8")
+    world.send("Update", MEMBER, third, OLD, OLD)
+    assert [told.split()[0] for told in world.etcd.history][2:] == ["snapshot", "remove", "add"]
+    assert world.machines.protected == set()
+
+
 def test_once_the_old_one_is_cleaned_up_its_address_is_an_address_like_any_other(world: World) -> None:
     world.flip()
     world.clock.sleep(6)

@@ -127,8 +127,8 @@ def test_another_generation_renews_what_the_function_and_the_user_show() -> None
     guard = cluster_properties("etcd", [FIRST], Endpoints=client_url(FIRST, tls=True), **WITH_TLS)
     stack.send(event("Create", CLUSTER, guard))
     first, bundle = stack.etcd.shown[-1], stack.kept["etcd/client/client.pem"]
-    stack.send(event("Update", CLUSTER, guard | {"ClusterSize": "2"}, old=guard, physical_id="etcd/cluster"))
-    assert stack.etcd.shown[-1] == first
+    stack.send(event("Update", CLUSTER, guard, old=guard, physical_id="etcd/cluster"))
+    assert (stack.etcd.shown[-1], stack.kept["etcd/client/client.pem"]) == (first, bundle)
     renewed = guard | {"TlsGeneration": "2"}
     stack.send(event("Update", CLUSTER, renewed, old=guard, physical_id="etcd/cluster"))
     assert stack.stored("pki/function")["generation"] == 2

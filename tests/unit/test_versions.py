@@ -32,7 +32,11 @@ def test_a_skew_of_one_minor_upwards_is_allowed(newcomer: str, voters: list[str]
         ("3.4.23", ["3.5.16"], "is older than the cluster's 3.5.16, and a downgrade is not supported"),
         ("3.6.5", ["3.4.23", "3.5.30"], "above 3.4.23: move all members to 3.5 first"),
         ("4.0.0", ["3.6.5"], "more than one minor version above 3.6.5"),
-        ("3.6.5", ["3.5.25", "3.5.30"], "must not join 3.5.25, which does not keep promotions"),
+        (
+            "3.6.5",
+            ["3.5.25", "3.5.30"],
+            "must not join 3.5.25, which does not keep its members as 3.6 reads them",
+        ),
     ],
 )
 def test_what_etcd_does_not_support_is_refused_with_the_reason(

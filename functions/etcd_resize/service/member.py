@@ -116,9 +116,10 @@ class MemberEvent(Event):
         self.journal.record_member(identity, left)
 
     def _abandon(self, wanted: MemberProperties) -> None:
-        """Take the learner out that was to replace this member, should CloudFormation never have heard of it.
+        """Take the learner out that was to replace this member, and let its machine go.
 
-        If it has, a Delete follows and does it too. A rollback does not fail: what cannot be done is left to that.
+        CloudFormation may never have heard of it. If it has, a Delete follows and does it too. A rollback does not
+        fail: what cannot be done is left to that.
         """
         old = self.request.old
         if not isinstance(old, MemberProperties) or not self._mine(
@@ -131,8 +132,14 @@ class MemberEvent(Event):
         try:
             with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
                 pursuit.run(
-                    lambda view, _: planning.plan_eviction(
-                        old.identity, view, member_id=0, staying=others, doomed=False
+                    lambda view, progress: planning.plan_eviction(
+                        old.identity,
+                        view,
+                        member_id=0,
+                        staying=others,
+                        doomed=False,
+                        progress=progress,
+                        instance=record.instance if record else "",
                     )
                 )
         except (Refused, Retryable) as reason:
@@ -234,10 +241,14 @@ class MemberEvent(Event):
         """What stands in this member's way and was left there by a stack of this place that is no more.
 
         A namesake of an earlier life, or a learner of a sibling: the members of a parent join one at a time, so
-        no sibling that lives has a learner now.
+        no sibling that lives has a learner now. Nor has this stack itself more than the member that is replaced:
+        another one was promoted for a function that died, and was forgotten in the rollback.
         """
+        previous = self.request.previous_identity
 
         def outlived(stack_id: str, member: Member) -> bool:
+            if previous and stack_id == self.request.stack_id:
+                return previous.peer_url not in member.peer_urls
             related = siblings if member.is_learner else same_place
             return same_place(stack_id, self.request.stack_id) or related(stack_id, self.request.stack_id)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
 from etcd_resize import planning
+from etcd_resize.errors import Refused, Retryable
 from etcd_resize.model import Identity
 from etcd_resize.request import VoterProperties
-from etcd_resize.service.event import Answer, Event
+from etcd_resize.service.event import GOODBYE_SECONDS, Answer, Event
+
+logger = logging.getLogger(__name__)
 
 
 class VoterEvent(Event):
@@ -28,6 +32,7 @@ class VoterEvent(Event):
                 self.outside.machines.unprotect(wanted.instance)
             return {"Name": wanted.identity.name}
         if self.returns(wanted.identity):
+            self._let_successor_go(wanted)
             return {"Name": wanted.identity.name}
         previous = self.request.previous_identity
         also = (previous.client_url, *self.everybody(previous.cluster)) if previous else ()
@@ -58,6 +63,37 @@ class VoterEvent(Event):
             else None,
         )
         return {}
+
+    def _let_successor_go(self, wanted: VoterProperties) -> None:
+        """Take the member out that was to replace this one, and let its machine go.
+
+        Should the function have died right after the promotion, CloudFormation never heard of it, and no Delete names
+        it. A rollback does not fail: what cannot be done is left to the next guard, or to the next flip.
+        """
+        old, cluster = self.request.old, wanted.identity.cluster
+        if not isinstance(old, VoterProperties) or old.identity == wanted.identity:
+            return
+        record = self.journal.member(old.identity)
+        if record is None or record.stack_id != self.request.stack_id or record.state == "left":
+            return
+        self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
+        others = self.everybody(cluster)
+        try:
+            self.leave(
+                cluster,
+                tuple(dict.fromkeys((*wanted.endpoints, wanted.identity.client_url, *others))),
+                lambda view, progress: planning.plan_leave(
+                    old.identity,
+                    view,
+                    progress,
+                    member_id=record.member_id,
+                    staying=others,
+                    instance=old.instance if old.protect else "",
+                ),
+                None,
+            )
+        except (Refused, Retryable) as reason:
+            logger.warning("%s stays for now: %s", old.identity, reason)
 
     def _promote(self, wanted: VoterProperties, also: Sequence[str] = ()) -> Answer:
         endpoints = tuple(dict.fromkeys((*wanted.endpoints, *also, wanted.identity.client_url)))
