@@ -14,7 +14,7 @@ from etcd_resize.health.render import as_data, as_metrics, as_text
 from etcd_resize.health.report import Report
 from etcd_resize.model import Accepted, ClusterRecord, Health, Identity, MemberRecord, client_url, hex_id
 from tests.support.events import STACK
-from tests.support.fakes import FakeBucket, FakeClock, FakeCluster
+from tests.support.fakes import SERVING, FakeBucket, FakeClock, FakeCluster
 
 ADDRESSES = [f"10.0.0.{number}" for number in range(1, 6)]
 
@@ -162,6 +162,21 @@ def test_what_each_member_says_of_itself_is_in_the_data(
     assert (first["db_size"], first["db_in_use"], first["quota_used"]) == (DEFAULT_QUOTA // 4, 4096, 0.25)
     assert (first["read_seconds"], first["write_seconds"]) == (0.001, 0.002)
     assert world.metrics()["QuotaUsed"] == 25
+
+
+def test_a_quota_is_the_one_that_the_member_s_machine_was_made_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = DEFAULT_QUOTA // 2
+    monkeypatch.setattr(world.etcd, "health", lambda _: replace(SERVING, db_size=size))
+    told = ({"QuotaBackendBytes": str(size * 8)}, {"Dialect": "cloud-init"})
+    for settings, address, member in zip(told, ADDRESSES, world.etcd.members, strict=False):
+        world.record(member.name, address, member.id, settings=tuple(settings.items()))
+    del world.bucket.members[f"etcd/m3@{ADDRESSES[2]}"]
+    bucket = world.bucket
+    sources = Sources(world.etcd.connect, bucket, bucket, bucket.vault, world.clock)
+    report = examine(sources, "etcd", 3, quota=size)
+    assert [one.quota_used for one in report.members] == [1 / 8, 1 / 2, 1]
 
 
 def test_the_write_is_one_key_that_is_overwritten(world: World) -> None:

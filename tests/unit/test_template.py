@@ -14,10 +14,10 @@ import yaml
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.health.render import as_metrics
 from etcd_resize.health.report import Found, judge
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model import TUNING, ClusterView, Health, Member
 from etcd_resize.request import CLUSTER, LARGEST_CLUSTER, MEMBER, VOTER, parse
 from playground.tools import ROOT
-from tests.support.events import event
+from tests.support.events import TUNED, cluster_properties, event
 
 ANSWERING = {
     "Provider": "the function itself",
@@ -307,6 +307,25 @@ def test_the_custom_resources_have_exactly_the_properties_that_are_validated() -
                 parse(event("Create", kind, dict.fromkeys(resource["Properties"], "\0")))
             assert "missing" not in str(caught.value)
             assert "unknown" not in str(caught.value)
+
+
+@pytest.mark.parametrize("template", [TEMPLATE, MEMBER_TEMPLATE])
+def test_the_settings_of_etcd_have_defaults_and_bounds_that_the_function_takes(
+    template: dict[str, Any],
+) -> None:
+    bounds = {name: template["Parameters"][name] for name in TUNING}
+    assert {TUNING[name]: str(one["Default"]) for name, one in bounds.items()} == dict(TUNED)
+    heartbeat, election = bounds["HeartbeatMilliseconds"], bounds["ElectionMilliseconds"]
+    for least in ("MinValue", "MaxValue"):
+        values = {
+            "HeartbeatMilliseconds": str(heartbeat[least]),
+            "ElectionMilliseconds": str(election[least]),
+            "QuotaBackendBytes": str(bounds["QuotaBackendBytes"][least]),
+        }
+        parse(event("Create", CLUSTER, cluster_properties("etcd", ["10.0.0.1"], **values)))
+    pattern = bounds["AutoCompactionRetention"]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, value) for value in ("0", "1h", "30m", "10000"))
+    assert not any(re.fullmatch(pattern, value) for value in ("", "1d", "1.5h", "-1", "01h"))
 
 
 def test_the_function_dies_before_cloudformation_gives_it_up() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from etcd_resize.model import ClusterView, Identity, Member, MemberRecord, host_of
+from etcd_resize.model import UNTUNED, ClusterView, Identity, Member, MemberRecord, host_of
 
 HEALTHY, DEGRADED, UNAVAILABLE = "healthy", "degraded", "unavailable"
 DAY_SECONDS = 86400.0
@@ -19,7 +19,8 @@ class Found:
 
     ``view`` is None if no member answers, ``problem`` then says why. ``accepted`` are the client URLs that the guard
     accepted last. ``writes``: how long a put through each voter took, by member ID; ``unwritten``: why one was not
-    answered. ``snapshot_at`` is when the newest snapshot was stored, None without one. ``size``: the members that the
+    answered. ``quota``: of a member that the journal does not know.
+    ``snapshot_at`` is when the newest snapshot was stored, None without one. ``size``: the members that the
     stack wants. ``shown_until``: the end of the certificate that this function shows the members, 0 without one.
     """
 
@@ -141,11 +142,21 @@ def _member(member: Member, found: Found, view: ClusterView) -> MemberReport:
         leads=member == view.leader,
         healthy=health.serving and not problem,
         lag=furthest - (health.applied - health.pending) if health.reachable else 0,
-        quota_used=health.db_size / found.quota,
+        quota_used=health.db_size / _quota(member, found),
         write_seconds=found.writes.get(member.id),
         certificate_days=(max(certificate) - found.now) / DAY_SECONDS if certificate else None,
         problem=problem,
     )
+
+
+def _quota(member: Member, found: Found) -> int:
+    """The one that its machine was made with: a member keeps it until it is replaced."""
+    made_with = [
+        {**UNTUNED, **dict(record.settings)}
+        for identity, record in found.recorded
+        if record.state != "left" and _is(identity, member)
+    ]
+    return int(made_with[-1]["QuotaBackendBytes"]) if made_with else found.quota
 
 
 def _is(identity: Identity, member: Member) -> bool:
