@@ -415,6 +415,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Defragment:
+    """Let the member give its file system back what its database does not use. It does not serve meanwhile."""
+
+    member: Member
+
+    def __str__(self) -> str:
+        return f"defragment {self.member.label}"
+
+
+@dataclass(frozen=True)
 class MoveLeader:
     """Let ``target`` lead, so that the removal of the leader costs no election."""
 
@@ -481,6 +491,7 @@ Step: TypeAlias = (
     | AddLearner
     | Promote
     | Snapshot
+    | Defragment
     | MoveLeader
     | Remove
     | Hold
