@@ -350,7 +350,9 @@ def reported() -> tuple[set[str], set[str]]:
     healthy = Health(serving=True, reachable=True, leader=1, read_seconds=0.001)
     member = Member(1, "m1", ("https://10.0.0.1:2380",), ("https://10.0.0.1:2379",), health=healthy)
     view = ClusterView(1, (member,), has_quorum=True)
-    found = Found("c", 1, 100.0, 1, view, writes={1: 0.001}, snapshot_at=1.0, shown_until=200.0)
+    found = Found(
+        "c", 1, 100.0, 1, view, writes={1: 0.001}, snapshot_at=1.0, snapshot_limit=2.0, shown_until=200.0
+    )
     metrics = as_metrics(judge(found))
     cluster = {metric.name for metric in metrics if not metric.member}
     return cluster, {metric.name for metric in metrics if metric.member}

@@ -31,10 +31,18 @@ class Sources:
     clock: Clock
 
 
-def examine(sources: Sources, cluster: str, size: int, quota: int = DEFAULT_QUOTA) -> Report:
+def examine(
+    sources: Sources,
+    cluster: str,
+    size: int,
+    quota: int = DEFAULT_QUOTA,
+    snapshot_limit: float | None = None,
+) -> Report:
     """The report of the cluster, of which the stack wants ``size`` members.
 
     ``quota``: bytes that a member's database may have if the journal does not say with which its machine was made.
+    ``snapshot_limit``: seconds that the newest snapshot may be old, None for any.
+
 
     Raises Refused when the bucket cannot be read. A cluster that does not answer is a report.
     """
@@ -55,6 +63,7 @@ def examine(sources: Sources, cluster: str, size: int, quota: int = DEFAULT_QUOT
         accepted=accepted,
         recorded=recorded,
         snapshot_at=sources.snapshots.newest(cluster),
+        snapshot_limit=snapshot_limit,
         shown_until=shown_until,
     )
     endpoints = tuple(dict.fromkeys((*accepted, *ours)))
