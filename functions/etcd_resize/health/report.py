@@ -18,11 +18,11 @@ WARNING_DAYS = 30.0
 class Found:
     """All that a report is made of. Times in seconds, sizes in bytes.
 
-    ``size``: the members that the stack wants. ``quota``: of a member that the journal does not know. ``view`` is None if no
-    member answers, ``problem`` then says why. ``accepted`` are the client URLs that the guard accepted last. ``writes``: how
-    long a put through each voter took, by member ID; ``unwritten``: why one was not answered. ``snapshot_at`` is when the
-    newest snapshot was stored, None without one; ``snapshot_limit`` is the age that it may have, None for any.
-    ``shown_until``: the end of the certificate that this function shows the members, 0 without one.
+    ``size``: the members that the stack wants. ``quota``: of a member that the journal does not know. ``view`` is None
+    if no member answers, ``problem`` then says why. ``accepted`` are the client URLs that the guard accepted last.
+    ``writes``: how long a put through each voter took, by member ID; ``unwritten``: why one was not answered.
+    ``snapshot_at`` is when the newest snapshot was stored, None without one; ``snapshot_limit`` is the age that it may
+    have, None for any. ``shown_until``: the end of the certificate that this function shows the members, 0 without one.
     """
 
     cluster: str
