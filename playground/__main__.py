@@ -1,4 +1,4 @@
-"""The playground's command line: `python -m playground up | status | health | shell | down | trees`."""
+"""The playground's command line: `python -m playground up | status | health | maintain | shell | down | trees`."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ EVENTS = (
     f"aws cloudformation describe-stack-events --stack-name {STACK} --output text "
     "--query 'StackEvents[].[ResourceStatus,LogicalResourceId,ResourceStatusReason]'"
 )
+ACTIONS = ("snapshot", "defragment")
+"""What a stack's ClusterMaintenance does when it is asked."""
 DOWN_SECONDS = 30.0
 """How long `down` waits for `up` to end everything in order."""
 
@@ -100,6 +102,15 @@ def _parser() -> argparse.ArgumentParser:
     health.add_argument("--stack", default=STACK, help="the stack (default: %(default)s)")
     health.add_argument("--json", action="store_true", help="print the report as data")
     health.set_defaults(command=_health)
+    maintain = commands.add_parser(
+        "maintain",
+        parents=[directory],
+        help="take a snapshot of a stack's cluster, or defragment it",
+        description="Invoke the function ClusterMaintenance, and print what it answers.",
+    )
+    maintain.add_argument("action", choices=ACTIONS)
+    maintain.add_argument("--stack", default=STACK, help="the stack (default: %(default)s)")
+    maintain.set_defaults(command=_maintain)
     shell = commands.add_parser(
         "shell",
         parents=[directory],
@@ -220,6 +231,16 @@ def _health(options: argparse.Namespace) -> int:
     text = report.pop("text")
     print(json.dumps(report, indent=2) if options.json else "\n".join(text))
     return 0 if report["state"] == "healthy" else 2
+
+
+# ---- maintain ----
+
+
+def _maintain(options: argparse.Namespace) -> int:
+    playground = Playground.running(options.directory)
+    answer = playground.invoke(options.stack, "ClusterMaintenance", {"action": options.action})
+    print("\n".join(f"{name}: {told}" for name, told in answer.items()))
+    return 0
 
 
 # ---- shell ----

@@ -244,6 +244,18 @@ class Machines:
         machine.reboot(user_data)
         self._note("reboot", machine)
 
+    def power(self, instance: str, *, on: bool) -> None:
+        """Start a machine that is down, or is about to be, on its own data; or shut it down in order."""
+        folder = self._root / instance
+        machine = _read(folder)
+        if instance not in self._machines or machine is None:
+            return
+        if not on:
+            order(folder, running=False)
+            send(machine, signal.SIGTERM)
+        elif machine.pid is None or not orders(folder)["running"]:
+            order(folder, running=True)
+
     def protect(self, instance: str, *, protected: bool) -> None:
         """Record whether EC2 may terminate the machine."""
         machine = self._machines.get(instance)

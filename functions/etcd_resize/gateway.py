@@ -27,6 +27,8 @@ PROBE_SECONDS = 1.5
 CHANGE_SECONDS = 5.0
 """How long etcd may take to commit a change of the membership."""
 SNAPSHOT_SECONDS = 600.0
+DEFRAGMENT_SECONDS = 300.0
+"""How long a member may take to copy its database: some seconds a gigabyte."""
 _PROBED_KEY = "health"
 """The key that ``etcdctl endpoint health`` reads; it need not exist."""
 
@@ -68,6 +70,9 @@ class Gateway(Protocol):
 
     def snapshot(self, source: Member) -> Iterator[bytes]:
         """The database of ``source`` in chunks, as etcdctl would save it: its sha256 is behind it, and verified."""
+
+    def defragment(self, member: Member) -> None:
+        """Let ``member`` copy its database without the holes. It does not serve until that is done."""
 
     def publish(self, key: str, text: str) -> None:
         """Put ``text`` under ``key``, for the machines to read."""
@@ -301,6 +306,14 @@ class EtcdGateway:
             if response is None:
                 return
             yield response.blob
+
+    def defragment(self, member: Member) -> None:
+        """See ``Gateway.defragment``. A member answers this call for itself alone."""
+        request, client = etcdrpc.DefragmentRequest(), self._client(member.client_urls[0])
+        _translated(
+            f"defragment {member.label}",
+            lambda: client.maintenancestub.Defragment(request, DEFRAGMENT_SECONDS),
+        )
 
     def publish(self, key: str, text: str) -> None:
         """See ``Gateway.publish``."""

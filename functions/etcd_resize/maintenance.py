@@ -14,7 +14,7 @@ from etcd_resize.request import Trust
 
 
 def handler(event: object, context: Any) -> dict[str, str]:
-    """Lambda's entry point: ``{"action": "snapshot"}``."""
+    """Lambda's entry point: ``{"action": "snapshot"}`` or ``{"action": "defragment"}``."""
     generation = os.environ.get("TLS_GENERATION", "")
     maintained = service.Maintained(
         os.environ["CLUSTER"],

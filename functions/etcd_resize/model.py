@@ -265,6 +265,23 @@ class Restoration:
     sha256: str
 
 
+TUNING = {
+    "AutoCompactionMode": "ETCD_AUTO_COMPACTION_MODE",
+    "AutoCompactionRetention": "ETCD_AUTO_COMPACTION_RETENTION",
+    "QuotaBackendBytes": "ETCD_QUOTA_BACKEND_BYTES",
+    "HeartbeatMilliseconds": "ETCD_HEARTBEAT_INTERVAL",
+    "ElectionMilliseconds": "ETCD_ELECTION_TIMEOUT",
+}
+"""The properties that become a variable of etcd's as they are (https://etcd.io/docs/v3.5/op-guide/configuration/)."""
+UNTUNED = {
+    "AutoCompactionMode": "periodic",
+    "AutoCompactionRetention": "0",
+    "QuotaBackendBytes": str(2 * 1024**3),
+    "HeartbeatMilliseconds": "100",
+    "ElectionMilliseconds": "1000",
+}
+"""What etcd does where it is told nothing: so does a member that was made before there were these properties."""
+
 BUNDLE_FOLDER = "/etc/etcd-resize"
 AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, REVOKED_FILE = BUNDLE_FILES = (
     "ca.pem",
@@ -398,6 +415,16 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
+class Defragment:
+    """Let the member give its file system back what its database does not use. It does not serve meanwhile."""
+
+    member: Member
+
+    def __str__(self) -> str:
+        return f"defragment {self.member.label}"
+
+
+@dataclass(frozen=True)
 class MoveLeader:
     """Let ``target`` lead, so that the removal of the leader costs no election."""
 
@@ -464,6 +491,7 @@ Step: TypeAlias = (
     | AddLearner
     | Promote
     | Snapshot
+    | Defragment
     | MoveLeader
     | Remove
     | Hold

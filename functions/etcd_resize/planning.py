@@ -15,6 +15,7 @@ from etcd_resize.model import (
     UNHEALTHY_ALARMS,
     AddLearner,
     ClusterView,
+    Defragment,
     Ghost,
     Hold,
     Identity,
@@ -51,13 +52,15 @@ class Progress:
     """What this event has done and seen so far. Nothing of it is kept between events.
 
     ``released``: the machines whose protection was lifted. ``healthy_for``: seconds for which the new voter
-    has served without a break. ``waited``: seconds for which ``waited_for`` has been the cause of all waiting.
+    has served without a break. ``defragmented``: the IDs of those who have been. ``waited``: seconds for which
+    ``waited_for`` has been the cause of all waiting.
     """
 
     snapshot_taken: bool = False
     protected: bool = False
     released: frozenset[str] = frozenset()
     healthy_for: float = 0.0
+    defragmented: frozenset[int] = frozenset()
     waited_for: str = ""
     waited: float = 0.0
 
@@ -381,6 +384,21 @@ def plan_snapshot(view: ClusterView, progress: Progress) -> Plan:
     return Plan(goal, (obstacle or Snapshot(_snapshot_source(view, avoid=None)),))
 
 
+def plan_defragmentation(view: ClusterView, progress: Progress) -> Plan:
+    """One member after the other, the leader last: each does not serve while it defragments itself.
+
+    Not while any other one does not serve, nor while one joins: then the quorum would hang on this one. ``NOSPACE`` is
+    no obstacle, since this is a part of its cure (https://etcd.io/docs/v3.5/op-guide/maintenance/#defragmentation).
+    """
+    goal = "defragment the cluster"
+    left = [member for member in view.voters if member.id not in progress.defragmented]
+    obstacle = _no_quorum(view) or _corrupt(view) or _unhealthy(view.voters)
+    if obstacle := obstacle or (_pending_learner(view) if left else None):
+        return Plan(goal, (obstacle,))
+    left.sort(key=lambda member: (member == view.leader, member.name))
+    return Plan(goal, tuple(map(Defragment, left)))
+
+
 def _ghosts_out(view: ClusterView, progress: Progress, ghosts: Sequence[Ghost]) -> tuple[Step, ...]:
     """The steps by which the first ghost that is still there leaves, by the rules of every leave."""
     for ghost in ghosts:
@@ -431,7 +449,7 @@ def _corrupt(view: ClusterView) -> Refuse | None:
     if not raised:
         return None
     return Refuse(
-        f"alarm {', '.join(raised)} is raised: a snapshot may hold what is damaged; replace that member"
+        f"alarm {', '.join(raised)} is raised: data may be damaged, and is left as it is; replace that member"
     )
 
 

@@ -12,12 +12,12 @@ import hashlib
 import ipaddress
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity, Release, User, is_tls
+from etcd_resize.model import TUNING, UNTUNED, Identity, Release, User, is_tls
 from etcd_resize.userdata import RENDERERS
 
 MEMBER = "Custom::EtcdMember"
@@ -35,13 +35,25 @@ _ENVELOPE = ("RequestType", "ResourceType", "StackId", "RequestId", "LogicalReso
 _ENVELOPE_LIMIT = 512
 """Bytes of each of these; CloudFormation's are far shorter, and four of them go back in the answer."""
 
+LEAST_QUOTA, MOST_QUOTA = 100 * 10**6, 8 * 1024**3
+"""Bytes. etcd warns of more than 8 GiB at its start (https://etcd.io/docs/v3.5/dev-guide/limit/)."""
+LEAST_HEARTBEATS, LONGEST_ELECTION = 5, 50_000
+"""Heartbeats that an election's timeout must last, and milliseconds that it may: with others etcd does not start
+(https://etcd.io/docs/v3.5/tuning/)."""
 LARGEST_PORT = 65_535
 BASE_USER_DATA_LIMIT = 65_536
 """Bytes of the user's own UserData, unpacked: more than EC2 takes, and little enough to be read in no time."""
 _GZIP = b"\x1f\x8b"
 _UNSPOKEN = "EtcdPassword"
 """The property whose value must not be in a sentence."""
-_LATER = {"EtcdUser": "", _UNSPOKEN: "", "Tls": "off", "TlsGeneration": "1", "ExistingTlsBucketKey": ""}
+_LATER = {
+    "EtcdUser": "",
+    _UNSPOKEN: "",
+    "Tls": "off",
+    "TlsGeneration": "1",
+    "ExistingTlsBucketKey": "",
+    **UNTUNED,
+}
 """What a stack of an earlier version does not send: without these its Deletes would be of nothing."""
 
 Parser: TypeAlias = Callable[[Any], Any]
@@ -65,7 +77,7 @@ class MemberProperties:
     ``endpoints``: client URLs of the members before it; empty means that it bootstraps the cluster.
     ``bootstrapped``: whether the cluster belongs to this stack. ``timeout`` in seconds.
     ``base``: the user's own UserData, unpacked; empty if there is none. ``release`` and ``image``: where etcd
-    comes from, if not from the distribution.
+    comes from, if not from the distribution. ``tuning``: ``ETCD_*`` variables of the stack's own parameters.
     ``restore_from``: the snapshot that a bootstrap starts from, ``s3://bucket/key``; empty for no data.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
     ``trust``: None without TLS. ``settings``: all that a machine is made with and keeps, in short, by property.
@@ -80,6 +92,7 @@ class MemberProperties:
     base: bytes
     release: Release | None
     image: str
+    tuning: tuple[tuple[str, str], ...]
     protect: bool
     timeout: int
     machine: tuple[tuple[str, str], ...]
@@ -218,7 +231,7 @@ def _properties(resource: str, raw: object) -> Properties:
         raise InvalidRequest(f"{resource}: ResourceProperties are missing")
     fields, build = _FIELDS[resource]
     given = {key: value for key, value in raw.items() if key not in {"ServiceToken", "ServiceTimeout"}}
-    given = _LATER | given
+    given = {name: value for name, value in _LATER.items() if name in fields} | given
     problems = []
     if missing := [name for name in fields if name not in given]:
         problems.append(f"missing: {', '.join(missing)}")
@@ -243,6 +256,7 @@ def _wrong_together(values: Mapping[str, Any]) -> list[str]:
     problems = []
     if {"EtcdUser", _UNSPOKEN} <= values.keys() and bool(values["EtcdUser"]) != bool(values[_UNSPOKEN]):
         problems.append("EtcdUser and EtcdPasswordSecret go together: give both, or none")
+    problems += _badly_tuned(values)
     tls, endpoints = values.get("Tls"), values.get("Endpoints")
     if tls is None or endpoints is None:
         return problems
@@ -257,6 +271,18 @@ def _wrong_together(values: Mapping[str, Any]) -> list[str]:
                 f"ExistingTlsBucketKey {_clip(adopted)} is for ExistingEndpoints: a new cluster has a new authority"
             )
     return problems
+
+
+def _badly_tuned(values: Mapping[str, Any]) -> Iterator[str]:
+    """etcd does not start with these, or would keep nothing of what was meant."""
+    heartbeat, election = values.get("HeartbeatMilliseconds"), values.get("ElectionMilliseconds")
+    if heartbeat and election and election < LEAST_HEARTBEATS * heartbeat:
+        yield f"ElectionMilliseconds {election} is less than {LEAST_HEARTBEATS} HeartbeatMilliseconds of {heartbeat}"
+    mode, kept = values.get("AutoCompactionMode"), values.get("AutoCompactionRetention", "0")
+    if mode == "revision" and not kept.isdigit():
+        yield f"AutoCompactionRetention {kept} is no number of revisions, which AutoCompactionMode asks for"
+    if mode == "periodic" and kept.isdigit() and kept != "0":
+        yield f"AutoCompactionRetention {kept} has no unit, as in 1h or 30m, which AutoCompactionMode asks for"
 
 
 def _with_suggestion(name: str, fields: Mapping[str, Parser]) -> str:
@@ -289,7 +315,7 @@ def _matching(pattern: str, form: str) -> Parser:
 
 def _whole_number(low: int, high: int) -> Parser:
     def parse_number(value: Any) -> int:
-        if not re.fullmatch(r"[0-9]{1,9}", str(value)) or not low <= int(value) <= high:
+        if not re.fullmatch(r"[0-9]{1,10}", str(value)) or not low <= int(value) <= high:
             raise ValueError(f"is not a whole number from {low} to {high}")
         return int(value)
 
@@ -412,6 +438,15 @@ _MACHINE: dict[str, Parser] = {
 }
 
 
+_TUNING: dict[str, Parser] = {
+    "AutoCompactionMode": _one_of("periodic", "revision"),
+    "AutoCompactionRetention": _matching(
+        r"0|[1-9][0-9]{0,3}[hm]|[1-9][0-9]{0,8}", "a time like 1h or 30m, a number of revisions, or 0"
+    ),
+    "QuotaBackendBytes": _whole_number(LEAST_QUOTA, MOST_QUOTA),
+    "HeartbeatMilliseconds": _whole_number(10, LONGEST_ELECTION // LEAST_HEARTBEATS),
+    "ElectionMilliseconds": _whole_number(10 * LEAST_HEARTBEATS, LONGEST_ELECTION),
+}
 _SETTINGS: dict[str, Parser] = {
     "Dialect": _one_of(*RENDERERS),
     "BaseUserData": _base_user_data,
@@ -421,6 +456,7 @@ _SETTINGS: dict[str, Parser] = {
         "an image with its digest, name@sha256:...",
     ),
     **_MACHINE,
+    **_TUNING,
 }
 
 
@@ -434,6 +470,7 @@ def _settings(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ("EtcdImage", values["EtcdImage"]),
         *((name, str(values[name])) for name in _MACHINE),
         ("TlsGeneration", str(trust.generation) if trust else ""),
+        *((name, str(values[name])) for name in _TUNING),
     )
 
 
@@ -459,6 +496,7 @@ def _member(values: Mapping[str, Any]) -> MemberProperties:
         base=values["BaseUserData"],
         release=values["EtcdRelease"],
         image=values["EtcdImage"],
+        tuning=tuple((TUNING[name], str(values[name])) for name in _TUNING),
         protect=values["ProtectMachine"],
         timeout=values["TimeoutSeconds"],
         machine=tuple((name, str(values[name])) for name in _MACHINE),

@@ -96,12 +96,28 @@ class Ec2:
 
         return {
             "TerminateInstances": _refusing(terminate),
+            "StartInstances": self._power(before["StartInstances"], on=True),
+            "StopInstances": self._power(before["StopInstances"], on=False),
             "ModifyInstanceAttribute": _refusing(self.modify_attribute),
             "DescribeInstanceAttribute": _refusing(
                 lambda parameters: self.describe_attribute(parameters, before["DescribeInstanceAttribute"])
             ),
             "DeleteNetworkInterface": _refusing(delete_interface),
         }
+
+    def _power(
+        self, otherwise: Callable[[Parameters], Answer], *, on: bool
+    ) -> Callable[[Parameters], Answer]:
+        """StartInstances or StopInstances, for the machines as well."""
+
+        def switch(parameters: Parameters) -> Answer:
+            answer = otherwise(parameters)
+            if answer[0] == HTTPStatus.OK:
+                for identity in _list(parameters, "InstanceId"):
+                    self._machines.power(identity, on=on)
+            return answer
+
+        return switch
 
     # ---- network interfaces ----
 

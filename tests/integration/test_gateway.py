@@ -248,6 +248,15 @@ def test_a_member_that_is_gone_cannot_be_removed_twice(world: World) -> None:
         gateway.remove(gone)
 
 
+def test_a_defragmented_member_serves_again_and_a_dead_one_is_not_there(world: World) -> None:
+    gateway = world.cluster(3)
+    gateway.defragment(look(gateway, "m2"))
+    assert look(gateway, "m2").health.serving
+    world.kill("m2")
+    with pytest.raises(Retryable, match=r"defragment m2 .* cannot be reached"):
+        gateway.defragment(look(gateway, "m2"))
+
+
 # --- only real etcd ---
 
 

@@ -312,7 +312,7 @@ def test_a_users_discovery_is_gone_and_the_users_other_settings_stay(machines: C
     }
     assert settings_in(dump, "LimitNOFILE", "Command Line") == {
         "LimitNOFILE": "100000",
-        "Command Line": '/usr/lib/coreos/etcd-wrapper "\\$ETCD_OPTS" --quota-backend-bytes=8589934592',
+        "Command Line": '/usr/lib/coreos/etcd-wrapper "\\$ETCD_OPTS" --max-request-bytes=4194304',
     }
 
 

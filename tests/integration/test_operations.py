@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.health.examine import WRITTEN_KEY
 from etcd_resize.model import Identity, Member, MemberSpec
+from etcd_resize.service import Maintained, Outside, maintain
 from playground.tools import ROOT
-from tests.support.etcd import Etcd, program, wait_healthy
+from tests.support.etcd import Etcd, HandMade, program, wait_healthy
+from tests.support.fakes import FakeBucket, FakeMachines
 
 pytestmark = pytest.mark.integration
 
@@ -68,3 +72,40 @@ def run(script: str, programs: Path, endpoints: str) -> None:
     subprocess.run(
         ["sh", "-euxc", script], env=environment, check=True, capture_output=True, text=True, timeout=60
     )
+
+
+def test_a_defragmentation_makes_every_database_smaller_and_the_leader_goes_last(
+    hand_made: Callable[[int], HandMade], etcd: Path
+) -> None:
+    made = hand_made(3)
+    gateway = EtcdGateway(made.endpoints)
+    leader = lead(gateway, "m1")
+    for _ in range(16):
+        gateway.write(leader, WRITTEN_KEY, VALUE)
+    compact = [line for line in commands("No space") if "defrag" not in line and "disarm" not in line]
+    run("\n".join(compact), etcd.parent, leader.client_urls[0])
+    before = sizes(gateway)
+    bucket = FakeBucket()
+    outside = Outside(EtcdGateway, bucket, bucket, FakeMachines(), time, bucket.vault)
+    told = maintain(outside, Maintained("hand", made.endpoints), {"action": "defragment"}, 60)
+    after = sizes(gateway)
+    gateway.close()
+    assert all(after[name] < size / 4 for name, size in before.items())
+    assert told["Defragmented"] == "; ".join(
+        f"{name} from {before[name]} to {after[name]} bytes" for name in ("m2", "m3", "m1")
+    )
+
+
+def lead(gateway: EtcdGateway, name: str) -> Member:
+    """Let that member lead, if it does not yet."""
+    view = gateway.view()
+    wanted = view.named(name)
+    assert wanted
+    assert view.leader
+    if wanted != view.leader:
+        gateway.move_leader(view.leader, wanted)
+    return wanted
+
+
+def sizes(gateway: EtcdGateway) -> dict[str, int]:
+    return {member.name: member.health.db_size for member in gateway.view().members}

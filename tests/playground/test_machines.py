@@ -248,6 +248,23 @@ def test_machines_are_killed_paused_and_restarted(cloud: Cloud, stack: str) -> N
     assert eventually(lambda: healthy(machine))
 
 
+def test_ec2_stops_and_starts_a_machine_on_its_own_data(cloud: Cloud, stack: str) -> None:
+    machine = the_machine(cloud)
+    assert eventually(lambda: healthy(machine))
+    cloud.ec2.stop_instances(InstanceIds=[machine.instance])
+    assert eventually(lambda: the_machine(cloud).state == "stopped")
+    assert not healthy(machine)
+    cloud.ec2.start_instances(InstanceIds=[machine.instance])
+    assert eventually(lambda: healthy(machine))
+    before = the_machine(cloud).pid
+    cloud.ec2.start_instances(InstanceIds=[machine.instance])  # it runs: nothing is done
+    cloud.ec2.stop_instances(InstanceIds=[machine.instance])
+    cloud.ec2.start_instances(InstanceIds=[machine.instance])  # before it is down
+    assert eventually(lambda: the_machine(cloud).pid not in (before, None))
+    assert eventually(lambda: healthy(machine))
+    assert happened(cloud, machine) == ["start"]
+
+
 def test_a_crash_is_restarted_as_the_unit_would(cloud: Cloud, stack: str) -> None:
     machine = the_machine(cloud)
     assert machine.pid

@@ -21,8 +21,22 @@ SETTINGS = {
     "ImageId": IMAGE,
     "InstanceType": "t4g.small",
     "VolumeSize": "20",
+    "AutoCompactionMode": "periodic",
+    "AutoCompactionRetention": "1h",
+    "QuotaBackendBytes": "2147483648",
+    "HeartbeatMilliseconds": "100",
+    "ElectionMilliseconds": "1000",
 }
 """What a machine is made with."""
+
+TUNED = (
+    ("ETCD_AUTO_COMPACTION_MODE", "periodic"),
+    ("ETCD_AUTO_COMPACTION_RETENTION", "1h"),
+    ("ETCD_QUOTA_BACKEND_BYTES", "2147483648"),
+    ("ETCD_HEARTBEAT_INTERVAL", "100"),
+    ("ETCD_ELECTION_TIMEOUT", "1000"),
+)
+"""What the stack's own parameters say where nobody changes them."""
 
 
 def instance_of(identity: Identity) -> str:

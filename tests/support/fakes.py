@@ -354,6 +354,11 @@ class FakeGateway:
         self.cluster.history.append(f"snapshot {source.name}")
         yield b"data"
 
+    def defragment(self, member: Member) -> None:
+        if not self.cluster.serving(member):
+            raise Retryable(f"defragment {member.label}: cannot be reached")
+        self.cluster.history.append(f"defragment {member.name}")
+
     def publish(self, key: str, text: str) -> None:
         if not self.cluster.has_quorum:
             raise Retryable("no answer in time")

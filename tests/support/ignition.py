@@ -15,6 +15,7 @@ import pytest
 
 from etcd_resize.model import Identity, MemberSpec
 from playground import tools
+from tests.support.events import TUNED
 
 GOLDEN = tools.ROOT / "tests/unit/golden"
 BASE = (GOLDEN / "ignition-base.json").read_bytes()
@@ -24,6 +25,7 @@ FLATCAR = MemberSpec(
     (("etcd-1", "http://10.0.0.1:2380"), ("etcd-2", "http://10.0.0.2:2380")),
     "existing",
     token="etcd",
+    settings=TUNED,
 )
 FEDORA = replace(FLATCAR, image=f"registry.example/coreos/etcd@sha256:{'0123456789abcdef' * 4}")
 SYSTEMD = Path("/lib/systemd/systemd")

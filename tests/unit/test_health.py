@@ -11,10 +11,10 @@ import pytest
 from etcd_resize.health import handler as handler_module
 from etcd_resize.health.examine import DEFAULT_QUOTA, WRITTEN_KEY, Sources, examine
 from etcd_resize.health.render import as_data, as_metrics, as_text
-from etcd_resize.health.report import Report
+from etcd_resize.health.report import Report, snapshot_limit
 from etcd_resize.model import Accepted, ClusterRecord, Health, Identity, MemberRecord, client_url, hex_id
 from tests.support.events import STACK
-from tests.support.fakes import FakeBucket, FakeClock, FakeCluster
+from tests.support.fakes import SERVING, FakeBucket, FakeClock, FakeCluster
 
 ADDRESSES = [f"10.0.0.{number}" for number in range(1, 6)]
 
@@ -164,6 +164,21 @@ def test_what_each_member_says_of_itself_is_in_the_data(
     assert world.metrics()["QuotaUsed"] == 25
 
 
+def test_a_quota_is_the_one_that_the_member_s_machine_was_made_with(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = DEFAULT_QUOTA // 2
+    monkeypatch.setattr(world.etcd, "health", lambda _: replace(SERVING, db_size=size))
+    told = ({"QuotaBackendBytes": str(size * 8)}, {"Dialect": "cloud-init"})
+    for settings, address, member in zip(told, ADDRESSES, world.etcd.members, strict=False):
+        world.record(member.name, address, member.id, settings=tuple(settings.items()))
+    del world.bucket.members[f"etcd/m3@{ADDRESSES[2]}"]
+    bucket = world.bucket
+    sources = Sources(world.etcd.connect, bucket, bucket, bucket.vault, world.clock)
+    report = examine(sources, "etcd", 3, quota=size)
+    assert [one.quota_used for one in report.members] == [1 / 8, 1 / 2, 1]
+
+
 def test_the_write_is_one_key_that_is_overwritten(world: World) -> None:
     world.report()
     world.clock.now += 60
@@ -188,6 +203,49 @@ def test_the_certificate_that_ends_first_and_the_newest_snapshot_are_metrics(wor
     world.bucket.stored_at = world.clock.now - 90
     assert world.metrics()["CertificateDays"] == 3
     assert world.metrics()["SnapshotAgeSeconds"] == 90
+
+
+@pytest.mark.parametrize(
+    ("rate", "hours", "seconds"),
+    [
+        ("rate(1 hour)", 0, 7200),
+        ("rate(15 minutes)", 0, 1800),
+        ("rate(2 days)", 0, 4 * 86400),
+        ("rate(1 hour)", 6, 6 * 3600),
+        ("cron(0 3 * * ? *)", 0, None),
+        ("cron(0 3 * * ? *)", 48, 48 * 3600),
+        ("off", 0, None),
+        ("", 0, None),
+    ],
+)
+def test_a_snapshot_may_be_twice_as_old_as_its_schedule_s_interval(
+    rate: str, hours: int, seconds: float | None
+) -> None:
+    assert snapshot_limit(rate, hours) == seconds
+
+
+def test_a_snapshot_that_is_overdue_is_warned_of_and_one_that_never_came_as_well(world: World) -> None:
+    bucket, cluster = world.bucket, world.etcd
+    sources = Sources(cluster.connect, bucket, bucket, bucket.vault, world.clock)
+
+    def told() -> tuple[float, tuple[str, ...]]:
+        report = examine(sources, "etcd", 3, snapshot_limit=7200)
+        (used,) = [one.value for one in as_metrics(report) if one.name == "SnapshotAgeUsed"]
+        assert report.state == "healthy"
+        return used, report.warnings
+
+    for key, record in bucket.members.items():
+        bucket.members[key] = replace(record, at=world.clock.now)
+    world.clock.now += 7200
+    assert told() == (100, ())
+    world.clock.now += 72
+    assert told() == (101, ("there is no snapshot, and one of the last 2 hours is wanted",))
+    bucket.snapshots.append("etcd/20260101T000000Z")
+    bucket.stored_at = world.clock.now
+    assert told() == (0, ())
+    world.clock.now += 3 * 3600
+    assert told() == (150, ("the newest snapshot is too old, and one of the last 2 hours is wanted",))
+    assert "SnapshotAgeUsed" not in world.metrics()
 
 
 def test_a_certificate_is_warned_of_thirty_days_before_its_end_and_the_cluster_is_healthy_still(
@@ -229,7 +287,8 @@ def test_the_function_answers_the_report_and_logs_metrics_and_a_line_a_member(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     environment = {
-        "STACK": "prod", "CLUSTER": "etcd", "CLUSTER_SIZE": "3", "BUCKET": "b", "QUOTA_BYTES": str(DEFAULT_QUOTA)
+        "STACK": "prod", "CLUSTER": "etcd", "CLUSTER_SIZE": "3", "BUCKET": "b", "QUOTA_BYTES": str(DEFAULT_QUOTA),
+        "SNAPSHOT_RATE": "rate(1 hour)", "SNAPSHOT_MAX_AGE_HOURS": "0",
     }  # fmt: skip
     for name, value in environment.items():
         monkeypatch.setenv(name, value)

@@ -57,6 +57,8 @@ SAFE = {
     "ImageId": r"ami-[0-9a-f]+",
     "InstanceType": r"[a-z0-9.-]+",
     "VolumeSize": r"[0-9]+",
+    "AutoCompactionRetention": r"[0-9]+[hm]?",
+    "QuotaBackendBytes": r"[0-9]+",
     "EtcdRelease": r"(https?://[!-~]+#sha256=[0-9a-f]{64})?",
     "EtcdImage": r"([A-Za-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64})?",
     "EtcdUser": r"[A-Za-z0-9._@-]*",

@@ -9,7 +9,7 @@ import pytest
 
 from etcd_resize import service
 from etcd_resize.errors import Refused
-from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord, client_url, hex_id
+from etcd_resize.model import TUNING, Accepted, ClusterRecord, Identity, MemberRecord, client_url, hex_id
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from tests.support.events import cluster_properties, event, instance_of, member_properties, voter_properties
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeMachines, FakeVault
@@ -232,3 +232,9 @@ def test_a_change_of_settings_names_who_was_made_with_others_and_asks_nobody(wor
     assert guard(world, ADDRESSES, ADDRESSES, VolumeSize="40")["Outdated"] == "none"
     dialect = guard(world, ADDRESSES, ADDRESSES, VolumeSize="40", Dialect="ignition", BaseUserData="e30=")
     assert dialect["Outdated"] == "m2 (Dialect, BaseUserData)"
+    tuned = guard(world, ADDRESSES, ADDRESSES, VolumeSize="40", QuotaBackendBytes="4294967296")
+    assert tuned["Outdated"] == "m2 (QuotaBackendBytes)"
+    # made by a version without these settings: with etcd's own, which keeps all history
+    before = tuple(one for one in settings if one[0] not in TUNING)
+    world.bucket.record_member(OLD, replace(world.bucket.members[str(OLD)], settings=before))
+    assert guard(world, ADDRESSES, ADDRESSES, VolumeSize="40")["Outdated"] == "m2 (AutoCompactionRetention)"

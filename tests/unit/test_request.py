@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity, User
+from etcd_resize.model import TUNING, UNTUNED, Identity, User
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, MemberProperties, VoterProperties, answerable, parse
 from etcd_resize.userdata import RENDERERS
 from tests.support.events import cluster_properties, event, member_properties, voter_properties
@@ -184,3 +184,58 @@ def test_an_update_goes_on_whatever_the_password_was_before() -> None:
 def test_a_delete_is_not_one_of_nothing_because_its_secret_has_changed() -> None:
     leaving = member_properties(WHO, BEFORE, EtcdUser="root", EtcdPassword="{" * 100_000)
     assert parse(event("Delete", MEMBER, leaving, physical_id=str(WHO))).properties
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"HeartbeatMilliseconds": "300"},
+            "ElectionMilliseconds 1000 is less than 5 HeartbeatMilliseconds of 300",
+        ),
+        (
+            {"ElectionMilliseconds": "50001"},
+            "ElectionMilliseconds '50001' is not a whole number from 50 to 50000",
+        ),
+        ({"HeartbeatMilliseconds": "0"}, "HeartbeatMilliseconds '0' is not a whole number from 10 to 10000"),
+        ({"QuotaBackendBytes": "99999999"}, "'99999999' is not a whole number from 100000000 to 8589934592"),
+        (
+            {"QuotaBackendBytes": "8589934593"},
+            "'8589934593' is not a whole number from 100000000 to 8589934592",
+        ),
+        ({"AutoCompactionRetention": "1d"}, "is not a time like 1h or 30m, a number of revisions, or 0"),
+        ({"AutoCompactionRetention": "1000"}, "AutoCompactionRetention 1000 has no unit, as in 1h or 30m"),
+        ({"AutoCompactionMode": "revision"}, "AutoCompactionRetention 1h is no number of revisions"),
+        ({"AutoCompactionMode": "off"}, "AutoCompactionMode 'off' is none of periodic, revision"),
+    ],
+)
+def test_a_setting_of_etcd_s_that_is_nonsense_is_refused_by_the_member_and_by_the_guard(
+    changes: dict[str, str], said: str
+) -> None:
+    assert said in refused(MEMBER, member_properties(WHO, BEFORE, **changes))
+    assert said in refused(CLUSTER, cluster_properties("etcd", ["10.0.0.1"], **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"AutoCompactionMode": "revision", "AutoCompactionRetention": "10000"},
+        {"AutoCompactionRetention": "30m"},
+        {"AutoCompactionRetention": "0"},
+        {"HeartbeatMilliseconds": "10000", "ElectionMilliseconds": "50000"},
+        {"QuotaBackendBytes": "8589934592"},
+    ],
+)
+def test_a_setting_of_etcd_s_reaches_etcd_as_it_is(changes: dict[str, str]) -> None:
+    properties = parse(event("Create", MEMBER, member_properties(WHO, BEFORE, **changes))).properties
+    assert isinstance(properties, MemberProperties)
+    assert {dict(properties.tuning)[TUNING[name]] for name in changes} == set(changes.values())
+
+
+def test_a_stack_of_before_these_settings_has_those_that_etcd_has_of_its_own() -> None:
+    sent = member_properties(WHO, BEFORE)
+    for name in TUNING:
+        del sent[name]
+    properties = parse(event("Update", MEMBER, sent, physical_id=str(WHO))).properties
+    assert isinstance(properties, MemberProperties)
+    assert {name: dict(properties.settings)[name] for name in TUNING} == UNTUNED

@@ -121,6 +121,9 @@ def test_an_update_of_the_same_member_gives_the_same_answer_whatever_has_changed
     world.etcd.down = {member.id for member in world.etcd.members}  # nobody is asked
     changed = world.member("Update", "etcd/etcd-9@10.0.0.9", ImageId="ami-99999999", VolumeSize="99")
     assert world.send(changed) == first
+    tuned = world.member("Update", "etcd/etcd-9@10.0.0.9", QuotaBackendBytes="8589934592")
+    assert world.send(tuned) == first
+    assert "ETCD_QUOTA_BACKEND_BYTES=2147483648" in base64.b64decode(first["UserData"]).decode()
 
 
 def test_an_update_without_a_journal_is_refused_rather_than_answered_anew(world: World) -> None:

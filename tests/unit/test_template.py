@@ -14,10 +14,10 @@ import yaml
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.health.render import as_metrics
 from etcd_resize.health.report import Found, judge
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model import TUNING, ClusterView, Health, Member
 from etcd_resize.request import CLUSTER, LARGEST_CLUSTER, MEMBER, VOTER, parse
 from playground.tools import ROOT
-from tests.support.events import event
+from tests.support.events import TUNED, cluster_properties, event
 
 ANSWERING = {
     "Provider": "the function itself",
@@ -309,6 +309,25 @@ def test_the_custom_resources_have_exactly_the_properties_that_are_validated() -
             assert "unknown" not in str(caught.value)
 
 
+@pytest.mark.parametrize("template", [TEMPLATE, MEMBER_TEMPLATE])
+def test_the_settings_of_etcd_have_defaults_and_bounds_that_the_function_takes(
+    template: dict[str, Any],
+) -> None:
+    bounds = {name: template["Parameters"][name] for name in TUNING}
+    assert {TUNING[name]: str(one["Default"]) for name, one in bounds.items()} == dict(TUNED)
+    heartbeat, election = bounds["HeartbeatMilliseconds"], bounds["ElectionMilliseconds"]
+    for least in ("MinValue", "MaxValue"):
+        values = {
+            "HeartbeatMilliseconds": str(heartbeat[least]),
+            "ElectionMilliseconds": str(election[least]),
+            "QuotaBackendBytes": str(bounds["QuotaBackendBytes"][least]),
+        }
+        parse(event("Create", CLUSTER, cluster_properties("etcd", ["10.0.0.1"], **values)))
+    pattern = bounds["AutoCompactionRetention"]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, value) for value in ("0", "1h", "30m", "10000"))
+    assert not any(re.fullmatch(pattern, value) for value in ("", "1d", "1.5h", "-1", "01h"))
+
+
 def test_the_function_dies_before_cloudformation_gives_it_up() -> None:
     timeout = TEMPLATE["Resources"]["Provider"]["Properties"]["Timeout"]
     for template in (TEMPLATE, MEMBER_TEMPLATE):
@@ -331,7 +350,9 @@ def reported() -> tuple[set[str], set[str]]:
     healthy = Health(serving=True, reachable=True, leader=1, read_seconds=0.001)
     member = Member(1, "m1", ("https://10.0.0.1:2380",), ("https://10.0.0.1:2379",), health=healthy)
     view = ClusterView(1, (member,), has_quorum=True)
-    found = Found("c", 1, 100.0, 1, view, writes={1: 0.001}, snapshot_at=1.0, shown_until=200.0)
+    found = Found(
+        "c", 1, 100.0, 1, view, writes={1: 0.001}, snapshot_at=1.0, snapshot_limit=2.0, shown_until=200.0
+    )
     metrics = as_metrics(judge(found))
     cluster = {metric.name for metric in metrics if not metric.member}
     return cluster, {metric.name for metric in metrics if metric.member}

@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +16,7 @@ from etcd_resize import userdata
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.model import Identity, MemberSpec
 from etcd_resize.userdata.systemd import NEVER, drop_in
+from tests.support.events import TUNED
 
 SPEC = MemberSpec(
     Identity("etcd", "etcd-2", "10.0.0.2"),
@@ -93,3 +95,48 @@ def test_what_would_make_it_another_etcd_is_taken_out_in_the_end() -> None:
     last = drop_in({"ETCD_X": "y"}, unset=NEVER).splitlines()[-1]
     assert last == f"UnsetEnvironment={' '.join(NEVER)}"
     assert set(NEVER).isdisjoint(SPEC.environment())
+
+
+SET_TWICE = {
+    "cloud-init": (
+        "#cloud-config\nwrite_files:\n- path: /etc/default/etcd\n  content: |\n    A=b\n    %s\n",
+        "/etc/default/etcd",
+    ),
+    "coreos-cloudinit": ("#cloud-config\ncoreos: {etcd2: {quota-backend-bytes: 1%.0s}}\n", "coreos.etcd2"),
+    "ignition": (
+        """{"ignition":{"version":"3.3.0"},"systemd":{"units":[{"name":"etcd-member.service","dropins":
+        [{"name":"20-x.conf","contents":"[Service]\\n%s\\n"}]}]}}""",
+        "20-x.conf",
+    ),
+}
+
+
+@DIALECTS
+def test_a_setting_of_etcd_is_the_stack_s_parameter_and_not_in_the_user_s_document_as_well(
+    dialect: str,
+) -> None:
+    tuned = replace(SPEC, settings=TUNED)
+    document = userdata.render(dialect, tuned, b"").decode()
+    assert "QUOTA_BACKEND_BYTES=2147483648" in document
+    base, where = SET_TWICE[dialect]
+    forms = ["Environment=ETCD_QUOTA_BACKEND_BYTES=1", "Environment=ETCD_OPTS=--quota-backend-bytes=1"]
+    for form in forms:
+        with pytest.raises(InvalidRequest) as refused:
+            userdata.render(dialect, tuned, (base % form).encode())
+        assert str(refused.value) == (
+            f"BaseUserData sets ETCD_QUOTA_BACKEND_BYTES in {where}, which is a parameter of the stack:"
+            " take it out there, and set QuotaBackendBytes"
+        )
+    if dialect != "coreos-cloudinit":  # whose keys are not searched as text
+        userdata.render(dialect, tuned, (base % "# Environment=ETCD_QUOTA_BACKEND_BYTES=1").encode())
+
+
+def test_a_unit_of_the_user_s_on_coreos_does_not_set_it_either() -> None:
+    unit = (
+        "{name: etcd2.service, drop-ins: [{name: 40-x.conf, content: 'Environment=ETCD_ELECTION_TIMEOUT=5'}]}"
+    )
+    base = f"#cloud-config\ncoreos: {{units: [{unit}]}}\n"
+    with pytest.raises(
+        InvalidRequest, match=r"sets ETCD_ELECTION_TIMEOUT in 40-x.conf.* ElectionMilliseconds"
+    ):
+        userdata.render("coreos-cloudinit", replace(SPEC, settings=TUNED), base.encode())

@@ -32,12 +32,14 @@ from etcd_resize.model import Identity, MemberSpec, Release
 from etcd_resize.userdata import mime
 from etcd_resize.userdata.cloud_init import DROP_IN_PATH, INSTALLER_PATH, MERGE, UNIT_PATH, fetching, render
 from etcd_resize.userdata.etcdctl import PROFILE_PATH
+from tests.support.events import TUNED
 
 SPEC = MemberSpec(
     Identity("etcd", "etcd-2", "10.0.0.2"),
     (("etcd-1", "http://10.0.0.1:2380"), ("etcd-2", "http://10.0.0.2:2380")),
     "existing",
     token="etcd",
+    settings=TUNED,
 )
 RELEASE = Release("https://mirror/etcd-v3.5.30-linux-arm64.tar.gz", "5" * 64)
 
@@ -63,6 +65,11 @@ write_files:
     Environment="ETCD_INITIAL_CLUSTER=etcd-1=http://10.0.0.1:2380,etcd-2=http://10.0.0.2:2380"
     Environment="ETCD_INITIAL_CLUSTER_STATE=existing"
     Environment="ETCD_INITIAL_CLUSTER_TOKEN=etcd"
+    Environment="ETCD_AUTO_COMPACTION_MODE=periodic"
+    Environment="ETCD_AUTO_COMPACTION_RETENTION=1h"
+    Environment="ETCD_QUOTA_BACKEND_BYTES=2147483648"
+    Environment="ETCD_HEARTBEAT_INTERVAL=100"
+    Environment="ETCD_ELECTION_TIMEOUT=1000"
     UnsetEnvironment=ETCD_DISCOVERY ETCD_DISCOVERY_ENDPOINTS ETCD_DISCOVERY_FALLBACK ETCD_DISCOVERY_PROXY \
 ETCD_DISCOVERY_SRV ETCD_DISCOVERY_SRV_NAME ETCD_DISCOVERY_TOKEN ETCD_CONFIG_FILE ETCD_FORCE_NEW_CLUSTER ETCD_PROXY
     Environment=ETCD_UNSUPPORTED_ARCH=%a
@@ -140,7 +147,7 @@ def test_an_image_is_refused() -> None:
 @given(value=st.text(st.characters(codec="utf-8", exclude_characters="\0")))
 @example(value="\x85")
 def test_the_document_is_read_as_it_was_written(value: str) -> None:
-    odd = replace(SPEC, settings=(("ETCD_X", value),))
+    odd = replace(SPEC, settings=(*TUNED, ("ETCD_X", value)))
     content = files(render(odd, b""))[DROP_IN_PATH]["content"]
     plain = files(render(SPEC, b""))[DROP_IN_PATH]["content"].splitlines()
     assert next(line for line in content.split("\n") if line not in plain).startswith('Environment="ETCD_X=')

@@ -295,7 +295,7 @@ def test_what_etcd_must_not_find_beside_an_initial_cluster_is_taken_out_only_whe
         ("--discovery https://discovery.etcd.io/x", ""),
         ("-discovery=x", ""),
         ('--discovery="x y"', ""),
-        ('--discovery-srv "example.com" --heartbeat-interval=100', " --heartbeat-interval=100"),
+        ('--discovery-srv "example.com" --snapshot-count=100', " --snapshot-count=100"),
         ("--discovery-insecure-transport --debug", " --debug"),
         ("--name=%m --name-of-mine=x", " --name-of-mine=x"),
         ("--initial-cluster=a=http://a:2380 --initial-cluster-state=new", " "),

@@ -10,13 +10,13 @@ from etcd_resize.aws import Journal, Snapshots, Vault
 from etcd_resize.errors import EtcdResizeError, Refused, Retryable
 from etcd_resize.gateway import Gateway
 from etcd_resize.health.report import Found, Report, judge
-from etcd_resize.model import ClusterView, Credentials, Member, hex_id
+from etcd_resize.model import UNTUNED, ClusterView, Credentials, Member, hex_id
 from etcd_resize.service.pursuit import Clock
 from etcd_resize.service.trust import kept
 
 WRITTEN_KEY = "/etcd-resize/health"
 """The one key that is written, over and over: the time of the last report. Compaction takes its past."""
-DEFAULT_QUOTA = 2 * 1024**3
+DEFAULT_QUOTA = int(UNTUNED["QuotaBackendBytes"])
 """Bytes that etcd takes where nobody has set a quota (https://etcd.io/docs/v3.5/dev-guide/limit/)."""
 
 
@@ -31,8 +31,18 @@ class Sources:
     clock: Clock
 
 
-def examine(sources: Sources, cluster: str, size: int, quota: int = DEFAULT_QUOTA) -> Report:
-    """The report of the cluster, of which the stack wants ``size`` members with ``quota`` bytes for each database.
+def examine(
+    sources: Sources,
+    cluster: str,
+    size: int,
+    quota: int = DEFAULT_QUOTA,
+    snapshot_limit: float | None = None,
+) -> Report:
+    """The report of the cluster, of which the stack wants ``size`` members.
+
+    ``quota``: bytes that a member's database may have if the journal does not say with which its machine was made.
+    ``snapshot_limit``: seconds that the newest snapshot may be old, None for any.
+
 
     Raises Refused when the bucket cannot be read. A cluster that does not answer is a report.
     """
@@ -53,6 +63,7 @@ def examine(sources: Sources, cluster: str, size: int, quota: int = DEFAULT_QUOT
         accepted=accepted,
         recorded=recorded,
         snapshot_at=sources.snapshots.newest(cluster),
+        snapshot_limit=snapshot_limit,
         shown_until=shown_until,
     )
     endpoints = tuple(dict.fromkeys((*accepted, *ours)))

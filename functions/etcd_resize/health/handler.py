@@ -18,7 +18,7 @@ from etcd_resize.aws import Bucket
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.health.examine import Sources, examine
 from etcd_resize.health.render import Metric, as_data, as_metrics, as_text
-from etcd_resize.health.report import HEALTHY, Report
+from etcd_resize.health.report import HEALTHY, Report, snapshot_limit
 
 NAMESPACE = "EtcdResize"
 """Of the metrics, whose dimensions are Stack, or Stack and Member."""
@@ -34,6 +34,7 @@ def handler(event: object, context: Any) -> dict[str, Any]:
         os.environ["CLUSTER"],
         int(os.environ["CLUSTER_SIZE"]),
         int(os.environ["QUOTA_BYTES"]),
+        snapshot_limit(os.environ["SNAPSHOT_RATE"], int(os.environ["SNAPSHOT_MAX_AGE_HOURS"])),
     )
     _log(report, stack, context.aws_request_id)
     for member, metrics in groupby(as_metrics(report), key=lambda metric: metric.member):

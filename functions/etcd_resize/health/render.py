@@ -42,6 +42,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "ghosts": list(report.ghosts),
         "strays": list(report.strays),
         "snapshot_age": report.snapshot_age,
+        "snapshot_used": report.snapshot_used,
         "certificate_days": report.certificate_days,
         "problems": list(report.problems),
         "warnings": list(report.warnings),
@@ -107,6 +108,8 @@ def _of_the_cluster(report: Report) -> Iterator[Metric]:
         yield Metric("CertificateDays", "Count", min(days))
     if report.snapshot_age is not None:
         yield Metric("SnapshotAgeSeconds", "Seconds", report.snapshot_age)
+    if report.snapshot_used is not None:
+        yield Metric("SnapshotAgeUsed", "Percent", report.snapshot_used * 100)
 
 
 def _of_a_member(one: MemberReport) -> Iterator[Metric]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from etcd_resize.model import ClusterView, Identity, Member, MemberRecord, host_of
+from etcd_resize.model import UNTUNED, ClusterView, Identity, Member, MemberRecord, host_of
 
 HEALTHY, DEGRADED, UNAVAILABLE = "healthy", "degraded", "unavailable"
 DAY_SECONDS = 86400.0
@@ -17,10 +18,11 @@ WARNING_DAYS = 30.0
 class Found:
     """All that a report is made of. Times in seconds, sizes in bytes.
 
-    ``view`` is None if no member answers, ``problem`` then says why. ``accepted`` are the client URLs that the guard
-    accepted last. ``writes``: how long a put through each voter took, by member ID; ``unwritten``: why one was not
-    answered. ``snapshot_at`` is when the newest snapshot was stored, None without one. ``size``: the members that the
-    stack wants. ``shown_until``: the end of the certificate that this function shows the members, 0 without one.
+    ``size``: the members that the stack wants. ``quota``: of a member that the journal does not know. ``view`` is None
+    if no member answers, ``problem`` then says why. ``accepted`` are the client URLs that the guard accepted last.
+    ``writes``: how long a put through each voter took, by member ID; ``unwritten``: why one was not answered.
+    ``snapshot_at`` is when the newest snapshot was stored, None without one; ``snapshot_limit`` is the age that it may
+    have, None for any. ``shown_until``: the end of the certificate that this function shows the members, 0 without one.
     """
 
     cluster: str
@@ -34,6 +36,7 @@ class Found:
     writes: Mapping[int, float] = field(default_factory=dict)
     unwritten: Mapping[int, str] = field(default_factory=dict)
     snapshot_at: float | None = None
+    snapshot_limit: float | None = None
     shown_until: float = 0.0
 
 
@@ -69,7 +72,8 @@ class Report:
     last size which the guard accepted does not have; ``strays``: members that the journal has and the cluster has
     not. In the middle of a resize the member that comes or goes is among them for a while. ``problems`` are sentences,
     the gravest first; ``warnings`` are of what will go wrong. ``certificate_days``: what the function's own certificate
-    has left.
+    has left. ``snapshot_used``: how much of the age that it may have the newest snapshot has, 1 for all of it; without
+    one, the cluster's own age counts.
     """
 
     cluster: str
@@ -82,24 +86,49 @@ class Report:
     ghosts: tuple[str, ...] = ()
     strays: tuple[str, ...] = ()
     snapshot_age: float | None = None
+    snapshot_used: float | None = None
     certificate_days: float | None = None
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
+_UNIT_SECONDS = {"minute": 60.0, "hour": 3600.0, "day": DAY_SECONDS}
+INTERVALS = 2
+"""Of the schedule: as old may the newest snapshot be."""
+
+
+def snapshot_limit(rate: str, hours: int) -> float | None:
+    """How old, in seconds, the newest snapshot may be: so many ``hours``, or for 0 twice the interval of the schedule.
+
+    ``rate`` is one of EventBridge's, like ``rate(1 hour)``. None for ``off``, and for a ``cron`` without hours.
+    """
+    if hours:
+        return hours * 3600.0
+    form = re.fullmatch(r"rate\(([0-9]+) (minute|hour|day)s?\)", rate)
+    return INTERVALS * int(form[1]) * _UNIT_SECONDS[form[2]] if form else None
+
+
+def _snapshot_used(found: Found) -> float | None:
+    since = found.snapshot_at
+    if since is None:
+        since = min((record.at for _, record in found.recorded), default=None)
+    return None if since is None or not found.snapshot_limit else (found.now - since) / found.snapshot_limit
+
+
 def judge(found: Found) -> Report:
     """The report of what was found."""
     age = None if found.snapshot_at is None else max(0.0, found.now - found.snapshot_at)
-    left = (found.shown_until - found.now) / DAY_SECONDS if found.shown_until else None
+    left = _own_days(found)
     if found.view is None:
         return Report(
             found.cluster,
             UNAVAILABLE,
             found.size,
             snapshot_age=age,
+            snapshot_used=_snapshot_used(found),
             certificate_days=left,
             problems=(found.problem,),
-            warnings=tuple(_warnings((), left)),
+            warnings=tuple(_warnings((), found)),
         )
     view = found.view
     members = tuple(_member(member, found, view) for member in view.members)
@@ -121,12 +150,17 @@ def judge(found: Found) -> Report:
         ghosts=ghosts,
         strays=strays,
         snapshot_age=age,
+        snapshot_used=_snapshot_used(found),
         certificate_days=left,
         problems=problems
         if sound or problems
         else (f"{found.size} members are wanted, and {len(ours)} are there",),
-        warnings=tuple(_warnings(members, left)),
+        warnings=tuple(_warnings(members, found)),
     )
+
+
+def _own_days(found: Found) -> float | None:
+    return (found.shown_until - found.now) / DAY_SECONDS if found.shown_until else None
 
 
 def _member(member: Member, found: Found, view: ClusterView) -> MemberReport:
@@ -141,11 +175,21 @@ def _member(member: Member, found: Found, view: ClusterView) -> MemberReport:
         leads=member == view.leader,
         healthy=health.serving and not problem,
         lag=furthest - (health.applied - health.pending) if health.reachable else 0,
-        quota_used=health.db_size / found.quota,
+        quota_used=health.db_size / _quota(member, found),
         write_seconds=found.writes.get(member.id),
         certificate_days=(max(certificate) - found.now) / DAY_SECONDS if certificate else None,
         problem=problem,
     )
+
+
+def _quota(member: Member, found: Found) -> int:
+    """The one that its machine was made with: a member keeps it until it is replaced."""
+    made_with = [
+        {**UNTUNED, **dict(record.settings)}
+        for identity, record in found.recorded
+        if record.state != "left" and _is(identity, member)
+    ]
+    return int(made_with[-1]["QuotaBackendBytes"]) if made_with else found.quota
 
 
 def _is(identity: Identity, member: Member) -> bool:
@@ -159,7 +203,12 @@ def _strays(view: ClusterView, present: Sequence[tuple[Identity, MemberRecord]])
             yield f"{identity.name} at {identity.address}{machine}"
 
 
-def _warnings(members: Sequence[MemberReport], own: float | None) -> Iterable[str]:
+def _warnings(members: Sequence[MemberReport], found: Found) -> Iterable[str]:
+    used = _snapshot_used(found)
+    if used is not None and used > 1 and found.snapshot_limit:
+        is_what = "there is no snapshot" if found.snapshot_at is None else "the newest snapshot is too old"
+        yield f"{is_what}, and one of the last {found.snapshot_limit / 3600:g} hours is wanted"
+    own = _own_days(found)
     if own is not None and own < WARNING_DAYS:
         yield f"the function's certificate ends in {own:.0f} days: raise TlsGeneration"
     for one in members:

@@ -14,6 +14,7 @@ from functools import cached_property, partial
 from etcd_resize import answer, planning
 from etcd_resize.errors import GaveUp
 from etcd_resize.model import (
+    UNTUNED,
     Accepted,
     ClusterRecord,
     ClusterView,
@@ -76,7 +77,8 @@ class ClusterEvent(Event):
         behind = []
         for url in wanted.endpoints:
             for identity, record in self.journal.recorded(wanted.cluster, host_of(url)):
-                known = {**dict(record.answer), **dict(record.settings)}
+                untold = UNTUNED if record.settings else {}
+                known = {**untold, **dict(record.answer), **dict(record.settings)}
                 differing = [name for name, value in wanted.settings if known.get(name, value) != value]
                 if differing and record.state == "added":
                     behind.append(f"{identity.name} ({', '.join(differing)})")

@@ -359,6 +359,7 @@ class MemberEvent(Event):
             initial_cluster,
             state,
             token,
+            settings=wanted.tuning,
             release=wanted.release,
             image=wanted.image,
             bundle=self._bundle,

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 from etcd_resize.errors import GaveUp, Refused, Retryable
 from etcd_resize.model import (
     ClusterView,
+    Defragment,
     Hold,
     Plan,
     Protect,
@@ -138,6 +139,8 @@ def _after(step: Step, progress: Progress) -> Progress:
         return replace(progress, waited_for="", waited=0.0)
     if isinstance(step, Snapshot):
         return replace(progress, snapshot_taken=True)
+    if isinstance(step, Defragment):
+        return replace(progress, defragmented=progress.defragmented | {step.member.id})
     if isinstance(step, Protect):
         return replace(progress, protected=True)
     if isinstance(step, Unprotect):

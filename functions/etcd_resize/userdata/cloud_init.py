@@ -22,7 +22,7 @@ import yaml
 
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.model import BUNDLE_FOLDER, MemberSpec
-from etcd_resize.userdata import documents, mime
+from etcd_resize.userdata import documents, mime, tuned
 from etcd_resize.userdata.etcdctl import PROFILE_PATH, profile
 from etcd_resize.userdata.systemd import NEVER, command, drop_in
 
@@ -185,10 +185,10 @@ def _check_files(files: Iterable[Any], reserved: Sequence[str], spec: MemberSpec
         if path in reserved:
             raise InvalidRequest(f"BaseUserData writes {path}, which is the member's own: use another path")
         if path in {DEFAULTS_PATH, UNIT_PATH} or _DROP_IN.fullmatch(path):
-            _check_settings(path, file, spec.environment())
+            _check_settings(path, file, spec)
 
 
-def _check_settings(path: str, file: Mapping[str, Any], needed: Iterable[str]) -> None:
+def _check_settings(path: str, file: Mapping[str, Any], spec: MemberSpec) -> None:
     """A file that configures etcd: no flag of it, and nothing that systemd reads after ours, may make another member.
 
     Variables that systemd reads before ours have no effect; those of NEVER have none anywhere.
@@ -196,6 +196,8 @@ def _check_settings(path: str, file: Mapping[str, Any], needed: Iterable[str]) -
     content = file.get("content", "")
     if not isinstance(content, str) or "encoding" in file or "source" in file:
         raise InvalidRequest(f"BaseUserData writes {path} not as plain content, so it cannot be checked")
+    tuned.check(content, path, spec)
+    needed = spec.environment()
     after_ours = posixpath.basename(path) > posixpath.basename(DROP_IN_PATH)
     last = path == DEFAULTS_PATH or (path != UNIT_PATH and after_ours)
     flags = [f"--?{name.removeprefix('ETCD_').lower().replace('_', '-')}" for name in (*needed, *NEVER)]

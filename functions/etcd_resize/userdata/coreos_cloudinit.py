@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import MemberSpec
-from etcd_resize.userdata import documents, systemd
+from etcd_resize.model import TUNING, MemberSpec
+from etcd_resize.userdata import documents, systemd, tuned
 
 UNIT = "etcd2.service"
 DROP_INS = f"/run/systemd/system/{UNIT}.d"
@@ -84,10 +84,13 @@ def render(spec: MemberSpec, base: bytes) -> bytes:
         raise InvalidRequest(
             "BaseUserData has coreos.etcd2.force-new-cluster, which makes no member: take it out"
         )
+    for variable, _ in spec.settings:
+        if variable in TUNING.values() and _find(given, tuned.flag(variable)) is not None:
+            raise tuned.refusal(variable, "coreos.etcd2")
     data_dir = spec.data_dir or _text(_find(given, "data-dir")) or USUAL_DATA_DIR
     environment = _environment(spec)
     identity = {name: environment[name] for name in _IDENTITY if name in environment}
-    keys = {_key(name): systemd.escaped(value) for name, value in identity.items()}
+    keys = {tuned.flag(name): systemd.escaped(value) for name, value in identity.items()}
     settings = {name: value for name, value in environment.items() if name not in _IDENTITY}
     files = {RESTORE_PATH: _restore(identity, data_dir)}
     if settings:  # coreos-cloudinit knows only the keys of etcd 2, and drops a false or a 0
@@ -99,7 +102,7 @@ def render(spec: MemberSpec, base: bytes) -> bytes:
                 coreos,
                 {"etcd2": _replaced(given, keys, _GONE), "units": _units(coreos, spec)},
             ),
-            "write_files": _files(root, files),
+            "write_files": _files(root, files, spec),
         },
     )
     document = documents.dump(root)
@@ -165,10 +168,6 @@ def _environment(spec: MemberSpec) -> dict[str, str]:
                 f"coreos-cloudinit would replace an address in {name}: call no member $private_ipv4"
             )
     return environment
-
-
-def _key(variable: str) -> str:
-    return variable.removeprefix("ETCD_").lower().replace("_", "-")
 
 
 def _restore(identity: Mapping[str, str], data_dir: str) -> str:
@@ -269,7 +268,7 @@ def _units(coreos: yaml.MappingNode, spec: MemberSpec) -> Sequence[documents.Val
     for unit, name in _entries(coreos, "units", "name"):
         if name in units or name == RESTORED_UNIT:
             raise InvalidRequest(f"BaseUserData: two of coreos.units are called {name}: keep one of them")
-        units[name] = _checked(unit, name)
+        units[name] = _checked(unit, name, spec)
     units.setdefault(UNIT, {"name": UNIT, "command": "start"})
     return [
         *units.values(),
@@ -277,7 +276,7 @@ def _units(coreos: yaml.MappingNode, spec: MemberSpec) -> Sequence[documents.Val
     ]
 
 
-def _checked(unit: yaml.MappingNode, name: str) -> yaml.MappingNode:
+def _checked(unit: yaml.MappingNode, name: str, spec: MemberSpec) -> yaml.MappingNode:
     command, mask = (_text(_find(unit, key)) for key in ("command", "mask"))
     masked = mask.lower() in {"true", "yes", "on", "y"}
     if name in _OTHER_ETCDS and not masked and command != "stop":
@@ -286,22 +285,22 @@ def _checked(unit: yaml.MappingNode, name: str) -> yaml.MappingNode:
         return unit
     if masked or command not in ("", *_STARTING):
         raise InvalidRequest(f"BaseUserData's unit {UNIT} is not to be started: let its command be start")
-    _check_variables(_text(_find(unit, "content")), UNIT)
+    _check_variables(_text(_find(unit, "content")), UNIT, spec)
     for drop_in, its in _entries(unit, "drop-ins", "name"):
         if its in {path.rpartition("/")[2] for path in (RESTORE_PATH, SETTINGS_PATH)} | {"20-cloudinit.conf"}:
             raise InvalidRequest(f"BaseUserData's {UNIT} has a drop-in {its}, which is ours: rename it")
-        _check_variables(_text(_find(drop_in, "content")), its)
+        _check_variables(_text(_find(drop_in, "content")), its, spec)
     return unit if command else _replaced(unit, {"command": "start"})
 
 
-def _files(root: yaml.MappingNode, ours: Mapping[str, str]) -> Sequence[documents.Value]:
+def _files(root: yaml.MappingNode, ours: Mapping[str, str], spec: MemberSpec) -> Sequence[documents.Value]:
     """The user's files in their order, then ours."""
     kept: list[documents.Value] = []
     for entry, path in _entries(root, "write_files", "path"):
         if path in ours:
             raise InvalidRequest(f"BaseUserData writes {path}, which is ours: take it out")
         if f"/systemd/system/{UNIT}" in path:
-            _check_variables(_text(_find(entry, "content")), path)
+            _check_variables(_text(_find(entry, "content")), path, spec)
         kept.append(entry)
     return [
         *kept,
@@ -309,12 +308,13 @@ def _files(root: yaml.MappingNode, ours: Mapping[str, str]) -> Sequence[document
     ]
 
 
-def _check_variables(content: str, where: str) -> None:
+def _check_variables(content: str, where: str, spec: MemberSpec) -> None:
     """Refuse a unit that sets what makes the member: it would win over our keys, or contradict them."""
+    tuned.check(content, where, spec)
     for name in _OURS:
         forms = [rf"\b{name}="]
         if name not in _OTHER_PROGRAMS_FLAGS:
-            forms.append(rf"\s--?{_key(name)}[=\s]")
+            forms.append(rf"\s--?{tuned.flag(name)}[=\s]")
         if re.search("|".join(forms), content):
             raise InvalidRequest(
                 f"BaseUserData's {where} sets {name}, which is ours to set: take it out there"

@@ -53,7 +53,7 @@ def render(spec: MemberSpec, base: bytes) -> bytes:
     # only a document of the user's can bring what must not be there
     contents = drop_in(environment, unset=NEVER if base else ())
     own = (_fedora if spec.image else _flatcar)(spec, environment, contents)
-    return _dump(merge(base, own, environment) if base else own)
+    return _dump(merge(base, own, environment, spec) if base else own)
 
 
 def fetching(url: str, sha256: str) -> bytes:

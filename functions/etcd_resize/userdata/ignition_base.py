@@ -16,6 +16,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest
+from etcd_resize.model import MemberSpec
+from etcd_resize.userdata import tuned
 
 Document: TypeAlias = dict[str, Any]
 
@@ -53,7 +55,7 @@ _SETTING = re.compile(rf"^[ \t]*(ExecStart|Environment)[ \t]*=[ \t]*({_CONTINUED
 """A setting and its value, whose lines go on behind a backslash; systemd skips comments between them."""
 
 
-def merge(base: bytes, own: Document, environment: Mapping[str, str]) -> Document:
+def merge(base: bytes, own: Document, environment: Mapping[str, str], spec: MemberSpec) -> Document:
     """``own``, the member's document, merged into ``base``, the user's. ``own`` has one unit: the one that runs etcd.
 
     What the user's drop-ins for that unit set of ``environment``, or of etcd's discovery, has no effect in the result.
@@ -63,7 +65,7 @@ def merge(base: bytes, own: Document, environment: Mapping[str, str]) -> Documen
     (unit,) = own["systemd"]["units"]
     _check_paths(document, own, unit["name"])
     _check_other_units(document, unit["name"])
-    units = [_with_ours(theirs, unit, environment) for theirs in _entries(document, "systemd", "units")]
+    units = [_with_ours(theirs, unit, environment, spec) for theirs in _entries(document, "systemd", "units")]
     if all(theirs["name"] != unit["name"] for theirs in units):
         units.append(unit)
     result = {**document, "ignition": {**document["ignition"], "version": _newer(document, own)}}
@@ -219,7 +221,9 @@ def _check_other_units(document: Document, unit: str) -> None:
             )
 
 
-def _with_ours(theirs: Document, unit: Document, environment: Mapping[str, str]) -> Document:
+def _with_ours(
+    theirs: Document, unit: Document, environment: Mapping[str, str], spec: MemberSpec
+) -> Document:
     """The user's entry for a unit: as it is, or with our drop-in if the unit is the one that runs etcd."""
     name = unit["name"]
     if theirs["name"] != name:
@@ -234,6 +238,9 @@ def _with_ours(theirs: Document, unit: Document, environment: Mapping[str, str])
     dropins = _list(theirs.get("dropins"), f"the dropins of {name}")
     _check_names(dropins, "name", f"the dropins of {name}")
     ours = unit["dropins"]
+    for dropin in dropins:
+        if isinstance(dropin.get("contents"), str):
+            tuned.check(dropin["contents"], dropin["name"], spec)
     kept = [_cleaned(dropin, ours[-1]["name"], name, environment) for dropin in dropins]
     return {**theirs, **unit, "dropins": [*kept, *ours]}
 
