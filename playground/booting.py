@@ -5,20 +5,23 @@ A machine has a thread that runs it as it was ordered to (`machines.order`), so 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import platform
 import pwd
 import signal
+import ssl
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from playground import containers, machines
-from playground.cloud.userdata import Configuration, InvalidUserData, read
+from playground.cloud.userdata import Configuration, InvalidUserData, fetches, read
 from playground.containers import Container
 from playground.machines import Launch, Machine
 from playground.network import Network
@@ -28,6 +31,8 @@ RESTART_SECONDS = 0.1
 """What systemd waits before it restarts a unit that crashed (RestartSec)."""
 RESTARTS = 10
 """How often a unit that crashes is restarted before it is left alone."""
+FETCH_SECONDS = 10.0
+"""How long the local S3 may take to send a UserData that did not fit."""
 STOP_SECONDS = 5.0
 """How long etcd may take to end after SIGTERM before it is killed."""
 POLL_SECONDS = 0.05
@@ -179,8 +184,8 @@ class ProcessMachine(Supervised):
     def _install(self, *, starts: bool) -> bool:
         """Do what cloud-init does at the first boot."""
         try:
-            configuration = read(self.user_data)
-        except InvalidUserData as error:
+            configuration = read(self._real_user_data())
+        except (InvalidUserData, OSError) as error:
             self._log(f"cloud-init: {error}")
             return False
         self.save(name=configuration.environment.get("ETCD_NAME", ""))
@@ -200,6 +205,21 @@ class ProcessMachine(Supervised):
                 target=self._run_again, args=(seconds, command), daemon=True, name=f"timer-{number}"
             ).start()
         return True
+
+    def _real_user_data(self) -> bytes:
+        """The UserData itself, or the one that it fetches."""
+        order = fetches(self.user_data)
+        if order is None:
+            return self.user_data
+        url, sha256 = order
+        if not url.startswith("https://"):
+            raise InvalidUserData(f"it fetches from {url}, and not by https")
+        context = ssl.create_default_context(cafile=str(self._trusted))
+        with urllib.request.urlopen(url, timeout=FETCH_SECONDS, context=context) as answer:  # noqa: S310 - https
+            document: bytes = answer.read()
+        if hashlib.sha256(document).hexdigest() != sha256:
+            raise InvalidUserData(f"what it fetches from {url.partition('?')[0]} has another sha256")
+        return document
 
     def _start(self) -> subprocess.Popen[bytes]:
         brought = all(self._run_beside(command) for command in self._before)

@@ -7,13 +7,17 @@ pass with a UserData that a real machine would take differently. It decides noth
 from __future__ import annotations
 
 import dataclasses
+import email
 import gzip
+import json
 import platform
 import re
 import shlex
 from typing import Any
 
 import yaml
+
+from playground.tools import ROOT
 
 DOCUMENT_KEYS = {"package_update", "packages", "write_files"}
 FILE_KEYS = {"path", "permissions", "owner", "content"}
@@ -32,6 +36,9 @@ UNIT_SETTINGS = {
 }
 """The settings of a unit that a process machine follows, and their only values that it knows."""
 SERVER_PACKAGE = "etcd-server"
+FETCHER = ROOT / "functions/etcd_resize/userdata/on_machine/fetch_user_data.py"
+"""The part handler of a UserData that fetches the real one: a process machine does what it does, and knows no other."""
+FETCHING = ["text/part-handler", "text/x-etcd-resize"]
 _SPECIFIERS = {"%": "%", "a": ARCHITECTURES.get(platform.machine(), platform.machine())}
 
 
@@ -59,6 +66,30 @@ class Configuration:
     """The commands that root runs before each start of etcd."""
     timers: tuple[tuple[float, tuple[str, ...]], ...] = ()
     """The commands that root runs again and again beside it, and the seconds in between."""
+
+
+def fetches(data: bytes) -> tuple[str, str] | None:
+    """From where a UserData fetches the real one, and the sha256 of that; None if it is the real one itself.
+
+    Raises InvalidUserData for a multi-part document of any other kind.
+    """
+    text = _text(data)
+    if not text.startswith("MIME-Version:"):
+        return None
+    parts = [part for part in email.message_from_string(text).walk() if not part.is_multipart()]
+    if [part.get_content_type() for part in parts] != FETCHING:
+        raise InvalidUserData("it is multi-part, and not one that fetches another")
+    handler, order = (str(part.get_payload()).strip() for part in parts)
+    lines = FETCHER.read_text(encoding="utf-8").splitlines(keepends=True)
+    if handler != "".join(line for line in lines if not line.startswith(("# ruff:", "# mypy:"))).strip():
+        raise InvalidUserData("its part handler is not this project's")
+    try:
+        found = {name: str(value) for name, value in json.loads(order).items()}
+    except (ValueError, AttributeError) as error:
+        raise InvalidUserData(f"it fetches nothing: {error}") from error
+    if set(found) != {"url", "sha256"}:
+        raise InvalidUserData(f"it fetches by {', '.join(sorted(found))}, and not by url and sha256")
+    return found["url"], found["sha256"]
 
 
 def read(data: bytes) -> Configuration:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import platform
 
 import pytest
 
-from playground.cloud.userdata import InvalidUserData, read
+from etcd_resize import userdata
+from playground.cloud.userdata import InvalidUserData, fetches, read
 
 DOCUMENT = """#cloud-config
 package_update: true
@@ -67,3 +69,27 @@ def test_what_is_not_known_is_an_error(old: str, new: str, sentence: str) -> Non
 def test_broken_gzip_is_an_error() -> None:
     with pytest.raises(InvalidUserData, match="neither text nor gzipped text"):
         read(gzip.compress(DOCUMENT.encode())[:40])
+
+
+SHORT = userdata.fetching("cloud-init", "https://bucket/key?signed", DOCUMENT.encode())
+
+
+def test_what_fetches_another_document_says_from_where_and_the_document_itself_does_not() -> None:
+    order = ("https://bucket/key?signed", hashlib.sha256(DOCUMENT.encode()).hexdigest())
+    assert fetches(SHORT) == fetches(gzip.compress(SHORT)) == order
+    assert fetches(DOCUMENT.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        (b"hashlib.sha256(data)", b"hashlib.md5(data)", "its part handler is not this project's"),
+        (b"text/part-handler", b"text/x-shellscript", "not one that fetches another"),
+        (b'{"url"', b'{"uri"', "it fetches by sha256, uri"),
+        (b'{"url"', b'["url"', "it fetches nothing"),
+    ],
+)
+def test_any_other_multi_part_document_is_an_error(old: bytes, new: bytes, sentence: str) -> None:
+    assert old in SHORT
+    with pytest.raises(InvalidUserData, match=sentence):
+        fetches(SHORT.replace(old, new))
