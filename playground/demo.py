@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from playground import papers, report, tools
-from playground.commands import conducted
+from playground.commands import add_options, conducted
 from playground.demo_run import STACK, Demo
 from playground.local import KINDS, Playground
 from playground.view import choose, draw
@@ -64,14 +64,7 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--steps", dest="sizes", type=sizes, default="1,3,5,3,1", help="cluster sizes in turn"
     )
-    parser.add_argument(
-        "--directory", type=Path, default=default.directory, help="where the playground lives"
-    )
-    parser.add_argument("--result", type=Path, default=default.result, help="where the result goes, as JSON")
-    parser.add_argument(
-        "--etcd", type=Path, help="the etcd to run instead of the one that make tools fetched"
-    )
-    parser.add_argument("--port", type=int, default=default.port, help="port of the local CloudFormation")
+    add_options(parser, directory=default.directory, result=default.result, port=default.port)
     parser.add_argument(
         "--machines", choices=KINDS, default=default.machines, help="what a machine is; containers need root"
     )
@@ -85,7 +78,6 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--tls", choices=("on", "off"), default=default.tls, help="the parameter Tls of the stack"
     )
-    parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
     return Options(**vars(parser.parse_args(arguments)))
 
 
