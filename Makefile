@@ -135,6 +135,10 @@ demo: tools ## resize a real cluster 1, 3, 5, 3, 1 here, under continuous writes
 	@test $(DEMO)$(MACHINES) != upgradeprocess || $(MAKE) etcd-versions
 	@$(PY) -m playground.demo --demo $(DEMO) --machines $(MACHINES)
 
+.PHONY: restore-demo
+restore-demo: tools .tools/etcd/3.5/stamp ## kill a cluster of 1,000,000 keys, have them all again from its snapshot; KEYS=
+	@ETCD_VERSION=$(or $(ETCD_VERSION),3.5) $(PY) -m playground.restore_demo $(KEYS:%=--keys %)
+
 .PHONY: picture
 picture: .venv/stamp ## put the last demo's timeline and its text into docs, for the README
 	@$(PY) -m playground.page build/demo/result.json docs/demo.svg

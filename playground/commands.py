@@ -1,9 +1,14 @@
-"""How a command that starts much ends: in order, whatever ends it, and with one sentence."""
+"""What commands that start a playground of their own have in common: where it lies, and how they end.
+
+They end in order, whatever ends them, and with one sentence.
+"""
 
 from __future__ import annotations
 
+import argparse
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
@@ -13,6 +18,17 @@ from playground.local import PlaygroundError
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit status after Ctrl-C."""
+
+
+def add_options(parser: argparse.ArgumentParser, *, directory: Path, result: Path, port: int) -> None:
+    """What each of them takes, with its defaults."""
+    parser.add_argument("--directory", type=Path, default=directory, help="where the playground lives")
+    parser.add_argument("--result", type=Path, default=result, help="where the result goes, as JSON")
+    parser.add_argument(
+        "--etcd", type=Path, help="the etcd to run instead of the one that make tools fetched"
+    )
+    parser.add_argument("--port", type=int, default=port, help="port of the local CloudFormation")
+    parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
 
 
 def conducted(run: Callable[[], int], console: Console) -> int:

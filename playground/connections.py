@@ -7,8 +7,8 @@ must not choose among endpoints, and it knows nothing of membership: ``etcd_resi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 import grpc
 
@@ -28,9 +28,22 @@ CHANNEL_OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
 
+T = TypeVar("T")
+
 
 class NoAnswerError(Exception):
     """An endpoint refused, was silent, or was not there. The text is etcd's or gRPC's own."""
+
+
+def first_answer(urls: Iterable[str], call: Callable[[str], T]) -> T:
+    """What the first endpoint that answers says. Raises NoAnswerError if none does."""
+    said = "there is no endpoint"
+    for url in urls:
+        try:
+            return call(url)
+        except NoAnswerError as error:
+            said = f"{url}: {error}"
+    raise NoAnswerError(said)
 
 
 class Connections:
@@ -46,15 +59,29 @@ class Connections:
         """Write one key."""
         self._call(url, lambda kv: kv.Put(etcdrpc.PutRequest(key=key, value=value), timeout))
 
-    def read(self, url: str, first: bytes, end: bytes, timeout: float) -> dict[bytes, bytes]:
-        """The keys from ``first`` up to but without ``end``, linearizable."""
-        answer = self._call(url, lambda kv: kv.Range(etcdrpc.RangeRequest(key=first, range_end=end), timeout))
+    def put_all(self, url: str, pairs: Iterable[tuple[bytes, bytes]], timeout: float) -> None:
+        """Write some keys in one transaction; etcd takes 128 of them at most unless it was told otherwise."""
+        puts = [
+            etcdrpc.RequestOp(request_put=etcdrpc.PutRequest(key=key, value=value)) for key, value in pairs
+        ]
+        self._call(url, lambda kv: kv.Txn(etcdrpc.TxnRequest(success=puts), timeout))
+
+    def read(self, url: str, first: bytes, end: bytes, timeout: float, limit: int = 0) -> dict[bytes, bytes]:
+        r"""The keys from ``first`` up to but without ``end`` in their order, the first ``limit`` if one is set.
+
+        Linearizable. ``end`` may be ``b"\0"``: then there is none.
+        """
+        request = etcdrpc.RangeRequest(key=first, range_end=end, limit=limit)
+        answer = self._call(url, lambda kv: kv.Range(request, timeout))
         return {pair.key: pair.value for pair in answer.kvs}
 
     def count(self, url: str, first: bytes, end: bytes, timeout: float) -> int:
         """How many keys that member itself holds between ``first`` and ``end``, linearizable."""
-        request = etcdrpc.RangeRequest(key=first, range_end=end, count_only=True)
-        return int(self._call(url, lambda kv: kv.Range(request, timeout)).count)
+        return int(self._counted(url, first, end, timeout).count)
+
+    def revision(self, url: str, timeout: float) -> int:
+        """The revision of the keys, linearizable."""
+        return int(self._counted(url, b"\0", b"\0", timeout).header.revision)
 
     def close(self) -> None:
         """Close all connections."""
@@ -63,6 +90,10 @@ class Connections:
             self._clients.clear()
         for client in clients:
             client.close()
+
+    def _counted(self, url: str, first: bytes, end: bytes, timeout: float) -> Any:
+        request = etcdrpc.RangeRequest(key=first, range_end=end, count_only=True)
+        return self._call(url, lambda kv: kv.Range(request, timeout))
 
     def _call(self, url: str, call: Callable[[Any], Any]) -> Any:
         try:

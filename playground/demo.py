@@ -17,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 
 from playground import papers, report, tools
-from playground.commands import conducted
+from playground.commands import add_options, conducted
 from playground.demo_run import STACK, Demo
 from playground.local import KINDS, Playground
 from playground.steps import KINDS as DEMOS
@@ -76,14 +76,7 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         default=argparse.SUPPRESS,
         help=f"cluster sizes in turn; at the last one a member is replaced, or all are upgraded (default: {usual})",
     )
-    parser.add_argument(
-        "--directory", type=Path, default=default.directory, help="where the playground lives"
-    )
-    parser.add_argument("--result", type=Path, default=default.result, help="where the result goes, as JSON")
-    parser.add_argument(
-        "--etcd", type=Path, help="the etcd to run instead of the one that make tools fetched"
-    )
-    parser.add_argument("--port", type=int, default=default.port, help="port of the local CloudFormation")
+    add_options(parser, directory=default.directory, result=default.result, port=default.port)
     parser.add_argument(
         "--machines", choices=KINDS, default=default.machines, help="what a machine is; containers need root"
     )
@@ -97,7 +90,6 @@ def options(arguments: Sequence[str] | None = None) -> Options:
     parser.add_argument(
         "--tls", choices=("on", "off"), default=default.tls, help="the parameter Tls of the stack"
     )
-    parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
     chosen = vars(parser.parse_args(arguments))
     if chosen["demo"] == "upgrade" and chosen["etcd"]:
         parser.error("--etcd names one etcd, and an upgrade has two: those of make etcd-versions")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Any, Protocol
@@ -24,7 +24,7 @@ from playground.papers import Papers, none
 from playground.report import MachineLeft, Outcome, StepDone
 from playground.steps import KINDS, Step
 from playground.timeline import Sighting, labelled, labels
-from playground.view import Frame, WritesSeen, event_line
+from playground.view import EventLines, Frame, WritesSeen
 from playground.writer import Keys, Mark, Timing, Writer, held_by, read_back
 
 STACK = "etcd"
@@ -33,9 +33,6 @@ SETTLE_SECONDS = 10.0
 
 STRETCH_SECONDS = 0.25
 """The picture shows the slowest write of each stretch of this length."""
-
-JOURNAL_SECONDS = 0.5
-"""How old what is shown of the journal may be."""
 
 
 class Deployed(Protocol):
@@ -111,6 +108,23 @@ class Cloud(Protocol):
         """What has happened."""
 
 
+def running_urls(records: Iterable[Mapping[str, Any]], *, tls: bool) -> list[str]:
+    """The client URLs of the machines that were started and not stopped, read off the journal."""
+    running: dict[str, str] = {}
+    for record in records:
+        if record.get("kind") == "machine" and record.get("address"):
+            if record.get("what") == "start":
+                running[record["instance"]] = client_url(record["address"], tls=tls)
+            elif record.get("what") == "stop":
+                running.pop(record["instance"], None)
+    return list(running.values())
+
+
+def why(deployed: Deployed) -> str:
+    """Why a deployment failed; nothing if it did not."""
+    return "" if deployed.ok else deployed.reason or last_word(deployed.output)
+
+
 def last_word(text: str) -> str:
     """Why a command gave up: the last line it printed that tells an error, else the last one at all."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -146,8 +160,7 @@ class Demo:
         self._step = 0
         self._title = "starting the playground"
         self._cloud: Cloud | None = None
-        self._lines: tuple[str, ...] = ()
-        self._lines_at = 0.0
+        self._lines = EventLines(self._records, self.outcome.started)
         self._tls, self._papers = papers is not None, papers or none
         self._connections = Connections(self._papers)
         self._observer = Observer(self._seeds, self._papers)
@@ -185,7 +198,7 @@ class Demo:
             step_elapsed=now - self._step_begun,
             cluster=self._observer.latest,
             writes=WritesSeen(len(ledger.numbers), len(ledger.failures), ledger.retried, ledger.slowest_ms),
-            events=self._event_lines(now),
+            events=self._lines.now(),
             done=tuple(done.line() for done in self.outcome.steps),
         )
 
@@ -241,7 +254,7 @@ class Demo:
             seconds=deployed.seconds,
             seen=seen,
             figures=self._writer.ledger.figures(since, self._mark),
-            reason="" if deployed.ok else deployed.reason or last_word(deployed.output),
+            reason=why(deployed),
             at=self._step_begun - self._begun,
         )
         self.outcome.steps.append(done)
@@ -285,7 +298,7 @@ class Demo:
         named = labels(view for _, view in history)
         self.outcome.sightings = [Sighting.of(view, at - started, named) for at, view in history]
         self.outcome.slowest = self._writer.ledger.slowest(self._begun, STRETCH_SECONDS)
-        self._lines_at = 0.0  # so that the last picture shows the last event
+        self._lines.refresh()  # so that the last picture shows the last event
         self.outcome.events = labelled(report.events(cloud.journal.records(), started), named)
         self.outcome.machines = tuple(
             MachineLeft(machine.name or machine.instance, machine.state, protected=machine.protected)
@@ -297,18 +310,4 @@ class Demo:
         return [record for record in records if record["at"] >= self.outcome.started]
 
     def _seeds(self) -> list[str]:
-        """The client URLs of the machines that were started and not stopped, read off the journal."""
-        running: dict[str, str] = {}
-        for record in self._records():
-            if record.get("kind") == "machine" and record.get("address"):
-                if record.get("what") == "start":
-                    running[record["instance"]] = client_url(record["address"], tls=self._tls)
-                elif record.get("what") == "stop":
-                    running.pop(record["instance"], None)
-        return list(running.values())
-
-    def _event_lines(self, now: float) -> tuple[str, ...]:
-        if now - self._lines_at > JOURNAL_SECONDS:
-            lines = (event_line(record, self.outcome.started) for record in self._records())
-            self._lines, self._lines_at = tuple(line for line in lines if line), now
-        return self._lines
+        return running_urls(self._records(), tls=self._tls)

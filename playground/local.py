@@ -44,6 +44,8 @@ MACHINE_SECONDS = 30.0
 """How long a machine may take to end or to start."""
 COMMAND_SECONDS = 1200.0
 """How long one sam command may take."""
+FUNCTION_SECONDS = 930.0
+"""How long a function may take to answer: more than Lambda gives it, so that none is called a second time."""
 POLL_SECONDS = 0.05
 USERS_OWN = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_SESSION_TOKEN")
 """Variables that would lead a command to the user's real account."""
@@ -375,6 +377,7 @@ class Playground:
     def client(self, service: str) -> Any:
         """The boto3 client of a service of the playground, which threads may share."""
         import boto3  # noqa: PLC0415 - `up` and `down` do without it, and it is slow to import
+        from botocore.config import Config  # noqa: PLC0415 - the same
 
         if service not in self._clients:
             self._clients[service] = boto3.client(
@@ -384,6 +387,7 @@ class Playground:
                 verify=str(self.certificate),
                 aws_access_key_id="playground",
                 aws_secret_access_key="playground",  # noqa: S106 - there is nothing to protect
+                config=Config(read_timeout=FUNCTION_SECONDS) if service == "lambda" else None,
             )
         return self._clients[service]
 

@@ -7,7 +7,8 @@ recorded. Nothing here looks at the cluster or decides about the demo.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +27,9 @@ FEWEST_EVENTS = 2
 
 FRAMES_ROWS = 12
 """Rows of the picture that are neither a member, nor a step that is over, nor an event."""
+
+JOURNAL_SECONDS = 0.5
+"""How old what is shown of the journal may be."""
 
 PICTURES_PER_SECOND = 4
 LINES_EVERY = 0.5
@@ -94,6 +98,34 @@ def event_line(record: Mapping[str, Any], started: float) -> str | None:
         name = record.get("name") or record.get("instance")
         return f"{at}  machine {name} ({record.get('address')}) {record.get('what')}"
     return None
+
+
+class EventLines:
+    """The lines of a journal that only grows, read anew when they are older than ``JOURNAL_SECONDS``."""
+
+    def __init__(
+        self,
+        records: Callable[[], Iterable[Mapping[str, Any]]],
+        started: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._records = records
+        self._started = started
+        self._clock = clock
+        self._lines: tuple[str, ...] = ()
+        self._due = 0.0
+
+    def now(self) -> tuple[str, ...]:
+        """All lines so far."""
+        if self._clock() >= self._due:
+            self.refresh()
+            self._due = self._clock() + JOURNAL_SECONDS
+        return self._lines
+
+    def refresh(self) -> None:
+        """Read the journal, however old the lines are."""
+        lines = (event_line(record, self._started) for record in self._records())
+        self._lines = tuple(line for line in lines if line)
 
 
 def members_table(cluster: ClusterView) -> Table:

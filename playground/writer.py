@@ -12,10 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count, pairwise
 from typing import Protocol
 
-from playground.connections import NoAnswerError
+from playground.connections import NoAnswerError, first_answer
 
 BATCH = 1000
 """Keys in one range when reading back: far below gRPC's 4 MiB for a message."""
@@ -279,19 +280,10 @@ def read_back(
         batches.setdefault(number // BATCH, []).append(number)
     lost: list[int] = []
     for batch, wanted in batches.items():
-        found = _read(reads, urls, keys.key(batch * BATCH), keys.key((batch + 1) * BATCH), timeout)
+        first, end = keys.key(batch * BATCH), keys.key((batch + 1) * BATCH)
+        found = first_answer(urls, partial(reads.read, first=first, end=end, timeout=timeout))
         lost += [number for number in wanted if found.get(keys.key(number)) != keys.value(number)]
     return lost
-
-
-def _read(reads: Reads, urls: Sequence[str], first: bytes, end: bytes, timeout: float) -> dict[bytes, bytes]:
-    said = "there is no endpoint"
-    for url in urls:
-        try:
-            return reads.read(url, first, end, timeout)
-        except NoAnswerError as error:
-            said = f"{url}: {error}"
-    raise NoAnswerError(said)
 
 
 def held_by(reads: Reads, urls: Sequence[str], keys: Keys, *, timeout: float = 5.0) -> dict[str, int]:
