@@ -9,15 +9,20 @@ from __future__ import annotations
 import logging
 import os
 import time
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from crhelper import CfnResource
 
 from etcd_resize import origin, sender, service
 from etcd_resize.aws import Bucket, Ec2Machines
 from etcd_resize.errors import EtcdResizeError, InvalidRequest
-from etcd_resize.gateway import EtcdGateway
 from etcd_resize.request import answerable, parse
+
+if TYPE_CHECKING:
+    from etcd_resize.gateway import Gateway
+    from etcd_resize.model import Credentials, User
 
 RESERVE_SECONDS = 15.0
 """Kept of Lambda's time for the answer itself."""
@@ -25,6 +30,18 @@ LOCAL = "ANSWERS_ON_LOOPBACK"
 """Set where CloudFormation is a program on the same machine, and never in a template: answers go nowhere else then."""
 
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def _without_clients() -> Iterator[None]:
+    """crhelper makes three clients of AWS for polling, which we do not use, unless this variable is set."""
+    before = os.environ.get("AWS_SAM_LOCAL")
+    os.environ["AWS_SAM_LOCAL"] = before or "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["AWS_SAM_LOCAL"]
 
 
 class _Helper(CfnResource):
@@ -36,7 +53,8 @@ class _Helper(CfnResource):
         super()._send(status, reason, send)  # type: ignore[misc]
 
 
-helper = _Helper(log_level="INFO", boto_level="ERROR", sleep_on_delete=0)
+with _without_clients():
+    helper = _Helper(log_level="INFO", boto_level="ERROR", sleep_on_delete=0)
 
 
 def handler(event: object, context: Any) -> None:
@@ -71,11 +89,18 @@ def handle(event: dict[str, Any], context: Any) -> str:
     return request.physical_id
 
 
+def connect(endpoints: Sequence[str], credentials: Credentials | None, user: User | None) -> Gateway:
+    """A gateway to etcd. It is imported here: grpc and etcd3 are half of a cold start."""
+    from etcd_resize.gateway import EtcdGateway  # noqa: PLC0415
+
+    return EtcdGateway(endpoints, credentials, user)
+
+
 def outside() -> service.Outside:
     """The real outside: etcd, the bucket that the environment names, EC2, and time."""
     bucket = Bucket(os.environ["BUCKET"], os.environ.get("KMS_KEY", ""))
     return service.Outside(
-        connect=EtcdGateway,
+        connect=connect,
         journal=bucket,
         snapshots=bucket,
         machines=Ec2Machines(),

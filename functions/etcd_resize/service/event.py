@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from etcd_resize import planning
 from etcd_resize.aws import Journal, Machines, Snapshots, Vault
 from etcd_resize.errors import GaveUp, Refused, Retryable
-from etcd_resize.gateway import Gateway
 from etcd_resize.model import (
     REVOKED_KEY,
     AddLearner,
@@ -39,6 +38,9 @@ from etcd_resize.planning import Progress
 from etcd_resize.request import MemberProperties, Request, VoterProperties
 from etcd_resize.service.pursuit import Clock, Hand, Planner, Pursuit
 from etcd_resize.service.trust import Trusted
+
+if TYPE_CHECKING:  # it imports grpc, which an event that is refused at once does not need
+    from etcd_resize.gateway import Gateway
 
 GOODBYE_SECONDS = 5.0
 """How long the deletion of a whole stack waits for a cluster that does not answer."""

@@ -9,15 +9,18 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from etcd_resize import planning
 from etcd_resize.errors import GaveUp, InvalidRequest
-from etcd_resize.gateway import Gateway
 from etcd_resize.model import ClusterView, Defragment, Snapshot
 from etcd_resize.request import Trust
 from etcd_resize.service.event import Answer, Outside, cluster_of, take_snapshot
 from etcd_resize.service.pursuit import Hand, Planner, Pursuit
 from etcd_resize.service.trust import Trusted
+
+if TYPE_CHECKING:
+    from etcd_resize.gateway import Gateway
 
 logger = logging.getLogger(__name__)
 
