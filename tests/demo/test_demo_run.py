@@ -43,7 +43,7 @@ def test_a_run_that_goes_well(make_cloud: CloudOf, tmp_path: Path) -> None:
     assert report.problems(outcome) == []
     assert report.exit_status(outcome) == 0
     assert cloud.deployed == [
-        {"VpcId": "vpc-1", "ClusterSize": "1"},
+        {"VpcId": "vpc-1", "Tls": "off", "ClusterSize": "1"},
         {"ClusterSize": "2"},
         {"ClusterSize": "1"},
     ]
