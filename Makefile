@@ -150,7 +150,7 @@ faults: tools ## cause every fault of the table during resizes, and see what hol
 	@$(PY) -m playground.faults
 
 .PHONY: promises
-promises: tools etcd-versions ## make faults on etcd 3.4 and 3.5, and write the figures into docs/promises.md; 40 minutes
+promises: tools etcd-versions ## make faults on etcd 3.4 and 3.5, and write the figures into docs/promises.md; 50 minutes
 	@for version in 3.4 3.5; do \
 		ETCD_VERSION=$$version $(PY) -m playground.faults --result build/faults/$$version.json || exit 1; \
 	done

@@ -69,6 +69,20 @@ PROMISES = (
         ),
     ),
     Promise(
+        "A member that dies at any step of a roll costs no acknowledged write: the roll goes on without the old one, or"
+        " goes back to exactly the old members",
+        ("roll: ",),
+    ),
+    Promise(
+        "A roll that is called off or fails midway goes back to exactly the old members, and a flip can be flipped"
+        " back",
+        ("flipped back ",),
+    ),
+    Promise(
+        "A roll of five of which two are cut off goes on when they are back, or goes back to the old members",
+        ("a roll of five, ",),
+    ),
+    Promise(
         "A newcomer that dies costs nothing, unless it dies in the moment of its promotion: then its machine is kept,"
         " even if the function dies with it",
         ("the learner dies ",),

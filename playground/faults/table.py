@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from playground.faults.fault import Fault
-from playground.faults.rows import answers, aws, deaths, kills, machines, sizes, strangers
+from playground.faults.rows import answers, aws, deaths, kills, machines, roll, sizes, strangers
 
 FAULTS: tuple[Fault, ...] = (
     *sizes.FAULTS,  # the longest ones first, so that nobody waits for them at the end
+    *roll.FAULTS,
     *deaths.FAULTS,
     *kills.FAULTS,
     *answers.FAULTS,

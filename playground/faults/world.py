@@ -23,7 +23,7 @@ from typing import Any
 from etcd_resize.errors import EtcdResizeError
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model import ClusterView, Member, client_url
-from playground import papers, tools
+from playground import network, papers, tools
 from playground.connections import Connections
 from playground.faults.mailbox import Mailbox
 from playground.local import Playground, PlaygroundError
@@ -195,9 +195,9 @@ class World:
         return self.rest()
 
     @contextlib.contextmanager
-    def resizing(self, size: int) -> Iterator[None]:
+    def resizing(self, size: int, **parameters: str) -> Iterator[None]:
         """A resize that goes on while something else happens; it has ended when this is left."""
-        self.begin(size)
+        self.begin(size, **parameters)
         try:
             yield
         finally:
@@ -237,10 +237,19 @@ class World:
     @property
     def size(self) -> int:
         """ClusterSize as CloudFormation has it."""
+        return int(self.parameter("ClusterSize"))
+
+    def parameter(self, name: str) -> str:
+        """A parameter as CloudFormation has it."""
         stack = self._client.describe_stacks(StackName=self.id)["Stacks"][0]
-        return int(
-            next(one["ParameterValue"] for one in stack["Parameters"] if one["ParameterKey"] == "ClusterSize")
-        )
+        return str(next(one["ParameterValue"] for one in stack["Parameters"] if one["ParameterKey"] == name))
+
+    def flipped(self, *numbers: int) -> dict[str, str]:
+        """The parameter that gives these members the other colour, whichever they have."""
+        colours = self.parameter("Members").split(",")
+        for number in numbers:
+            colours[number - 1] = "green" if colours[number - 1] == "blue" else "blue"
+        return {"Members": ",".join(colours)}
 
     @property
     def machines(self) -> list[Machine]:
@@ -369,10 +378,10 @@ class World:
         wait_until(lambda: point in self.ordered("reached"), f"{self.stack}: the function at {point}", 60)
 
     @contextlib.contextmanager
-    def stopped_at(self, point: str, size: int) -> Iterator[None]:
+    def stopped_at(self, point: str, size: int, **parameters: str) -> Iterator[None]:
         """A resize whose function waits at a point while something else happens; then it goes on to its end."""
         self.order("points", f"{point} pause")
-        with self.resizing(size):
+        with self.resizing(size, **parameters):
             self.reached(point)
             yield
 
@@ -398,6 +407,16 @@ class World:
         """It comes back."""
         for number in numbers:
             self.cloud.restart(self.machine(number))
+
+    @contextlib.contextmanager
+    def cut_off(self, *machines: Machine) -> Iterator[None]:
+        """Nobody reaches these machines, nor one the other, until this is left: their addresses lead nowhere (root)."""
+        with contextlib.ExitStack() as healing:
+            for one in machines:
+                route = ("blackhole", f"{one.address}/32", "table", "local")
+                network.ip("route", "replace", *route)
+                healing.callback(network.ip, "route", "delete", *route)
+            yield
 
     def wait_whole(self, size: int) -> None:
         """Wait until so many voters are healthy and nobody else is listed."""

@@ -24,6 +24,8 @@ CHOSEN = (
     "no quorum before a shrink",
     "somebody removes our learner",
     "EC2 refuses the protection",
+    "roll: the old one, which leads, dies at the guard",
+    "roll: the function is killed after the promotion, for good",
 )
 
 
