@@ -215,7 +215,7 @@ class ProcessMachine(Supervised):
         if not url.startswith("https://"):
             raise InvalidUserData(f"it fetches from {url}, and not by https")
         context = ssl.create_default_context(cafile=str(self._trusted))
-        with urllib.request.urlopen(url, timeout=FETCH_SECONDS, context=context) as answer:  # noqa: S310 - https
+        with urllib.request.urlopen(url, timeout=FETCH_SECONDS, context=context) as answer:  # noqa: S310 - it is https, see above
             document: bytes = answer.read()
         if hashlib.sha256(document).hexdigest() != sha256:
             raise InvalidUserData(f"what it fetches from {url.partition('?')[0]} has another sha256")
