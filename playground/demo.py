@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from playground import papers, report, tools
+from playground import metrics, papers, report, tools
 from playground.commands import add_options, conducted
 from playground.demo_run import STACK, Demo
 from playground.local import KINDS, Playground
@@ -117,10 +117,13 @@ def conduct(chosen: Options, console: Console) -> int:
     view.start()
     try:
         with playground:
-            outcome = demo.run(playground)
+            with metrics.Recorder(playground, STACK) as recorder:
+                outcome = demo.run(playground)
+            recorded = recorder.lines()
     finally:
         view.stop()
     picture = report.write(outcome, chosen.result, draw(demo.frame()))
+    metrics.write(recorded, picture.with_name("metrics.jsonl"))  # for make dashboard-picture
     console.print(report.summary(outcome))
     console.print(f"Written: {chosen.result}, {picture} and {picture.with_name('report.html')}")
     return report.exit_status(outcome)
