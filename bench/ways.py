@@ -127,6 +127,7 @@ class Floor(_Processes):
 
     def _join(self, identity: Identity) -> None:
         with closing(EtcdGateway(self.urls)) as etcd:
+            insist(etcd.view)  # it tells the gateway who votes
             insist(lambda: etcd.add_learner(identity.peer_url))
             self._boot()
             insist(lambda: etcd.promote(_listed(etcd, identity.peer_url)))
