@@ -10,7 +10,7 @@ MAKEFLAGS += --no-print-directory
 INSTALLER := .tools/uv/bin/uv
 PY  := .venv/bin/python
 SAM := .tools/sam/bin/sam
-SOURCES := functions playground tests scripts
+SOURCES := functions playground tests scripts bench
 TEMPLATES := template.yaml member.yaml
 LOCKS := layers/requirements layers/certificates $(addprefix requirements/,bootstrap build dev sam cloud aws checks proto etcd runtime)
 MACHINES := process
@@ -155,6 +155,10 @@ promises: tools etcd-versions ## make faults on etcd 3.4 and 3.5, and write the 
 		ETCD_VERSION=$$version $(PY) -m playground.faults --result build/faults/$$version.json || exit 1; \
 	done
 	@$(PY) -m playground.faults.promises build/faults/3.4.json build/faults/3.5.json
+
+.PHONY: bench
+bench: tools build ## measure resizes by bare gRPC, by etcdctl and by ours, cold starts, and growth; 15 minutes, on a quiet machine
+	@$(PY) -m bench
 
 .PHONY: up
 up: tools ## start the playground: a local CloudFormation and machines that boot etcd; MACHINES=container

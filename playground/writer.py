@@ -164,6 +164,11 @@ class Ledger:
             longest_gap_ms=max(gaps, default=0.0) * 1000,
         )
 
+    def slower(self, milliseconds: float, since: Mark = Mark()) -> int:
+        """How many writes since ``since`` took longer."""
+        with self._lock:
+            return sum(seconds * 1000 > milliseconds for seconds in self._seconds[since.acked :])
+
     def slowest(self, since: float, width: float) -> list[tuple[float, float]]:
         """The slowest write of each stretch of ``width`` seconds.
 
