@@ -48,6 +48,8 @@ class ClusterEvent(Event):
         record, old = self.journal.cluster(wanted.cluster), self.request.old
         now, before = (*(record.accepted if record else ()), None, None)[:2]
         if now and _same(now, wanted):
+            if trusted := self.trusted(wanted.cluster):
+                trusted.credentials()  # another generation, and nothing else: they are renewed all the same
             return {**dict(now.answer), **self._outdated(wanted)}
         if record and now and before and _same(before, wanted) and self._undoes(now, wanted):
             self.journal.record_cluster(wanted.cluster, replace(record, accepted=(before,)))
