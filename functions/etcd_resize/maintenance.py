@@ -10,16 +10,13 @@ from typing import Any
 
 from etcd_resize import service
 from etcd_resize.handler import RESERVE_SECONDS, outside
-from etcd_resize.request import Trust
 
 
 def handler(event: object, context: Any) -> dict[str, str]:
     """Lambda's entry point: ``{"action": "snapshot"}`` or ``{"action": "defragment"}``."""
-    generation = os.environ.get("TLS_GENERATION", "")
     maintained = service.Maintained(
         os.environ["CLUSTER"],
         tuple(url for url in os.environ["ENDPOINTS"].split(",") if url),
-        Trust(int(generation), os.environ.get("EXISTING_TLS_BUCKET_KEY", "")) if generation else None,
     )
     budget = context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS
     return service.maintain(outside(), maintained, event, budget)

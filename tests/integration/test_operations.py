@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,9 +15,9 @@ from etcd_resize.gateway import EtcdGateway
 from etcd_resize.health.examine import WRITTEN_KEY
 from etcd_resize.model import Identity, Member, MemberSpec
 from etcd_resize.service import Maintained, Outside, maintain
-from playground.tools import ROOT
 from tests.support.etcd import Etcd, HandMade, program, wait_healthy
 from tests.support.fakes import FakeBucket, FakeMachines
+from tests.support.pages import blocks
 
 pytestmark = pytest.mark.integration
 
@@ -26,11 +25,7 @@ QUOTA_BYTES = 4 * 1024 * 1024
 VALUE = "x" * 500_000
 
 
-def commands(section: str) -> list[str]:
-    """The lines of the first block of commands in that section."""
-    text = (ROOT / "docs/operations.md").read_text().partition(f"\n## {section}\n")[2]
-    (block,) = re.findall(r"```\n(.*?)```", text.partition("\n## ")[0], re.DOTALL)[:1]
-    return [line for line in block.splitlines() if line]
+(NO_SPACE,) = blocks("operations.md")["No space"]
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])
@@ -48,7 +43,7 @@ def test_a_full_database_takes_writes_again_after_the_commands_of_no_space(
         with pytest.raises(Refused, match="database space exceeded"):
             fill(gateway, member)
         assert gateway.view().alarms == (f"NOSPACE on {member.label}",)
-        run("\n".join(commands("No space")), program(version).parent, identity.client_url)
+        run("\n".join(NO_SPACE), program(version).parent, identity.client_url)
         gateway.write(member, WRITTEN_KEY, "small")
         after = gateway.view()
         assert after.alarms == ()
@@ -82,7 +77,7 @@ def test_a_defragmentation_makes_every_database_smaller_and_the_leader_goes_last
     leader = lead(gateway, "m1")
     for _ in range(16):
         gateway.write(leader, WRITTEN_KEY, VALUE)
-    compact = [line for line in commands("No space") if "defrag" not in line and "disarm" not in line]
+    compact = [line for line in NO_SPACE if "defrag" not in line and "disarm" not in line]
     run("\n".join(compact), etcd.parent, leader.client_urls[0])
     before = sizes(gateway)
     bucket = FakeBucket()

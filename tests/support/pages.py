@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import re
-
 from playground.tools import ROOT
 
+FENCE = "```"
 
-def blocks(page: str, section: str) -> list[list[str]]:
-    """The blocks of a page under that heading, of whatever level, each as its lines without the empty ones."""
-    found = re.split(rf"^#+ {re.escape(section)}$", (ROOT / "docs" / page).read_text(), flags=re.MULTILINE)
-    assert len(found) == 2, f"{page} has {len(found) - 1} sections {section!r}"
-    text = re.split(r"^#+ ", found[1], maxsplit=1, flags=re.MULTILINE)[0]
-    return [
-        [line for line in block.splitlines() if line]
-        for block in re.findall(r"^```\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
-    ]
+
+def blocks(page: str) -> dict[str, list[list[str]]]:
+    """The blocks of commands of a page of ``docs``, as their lines, by the heading that each is under.
+
+    A block with a word behind its fence, such as ``text``, is not one to type.
+    """
+    found: dict[str, list[list[str]]] = {}
+    heading, fence = "", ""
+    for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines():
+        if fence and line == FENCE:
+            fence = ""
+        elif not fence and line.startswith(FENCE):
+            fence = line
+            if fence == FENCE:
+                found.setdefault(heading, []).append([])
+        elif not fence and line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif fence == FENCE:
+            found[heading][-1].append(line)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from etcd_resize import service
 from etcd_resize.errors import GaveUp, InvalidRequest, Refused
 from etcd_resize.gateway import Gateway
-from etcd_resize.model import ClusterRecord, Member
+from etcd_resize.model import ClusterRecord, Credentials, Member
 from etcd_resize.service import Maintained
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeMachines
 
@@ -160,3 +161,11 @@ def test_a_full_database_is_defragmented_and_one_that_may_be_damaged_or_grows_is
     with pytest.raises(GaveUp, match="is a learner still"):
         world.maintain({"action": "defragment"})
     assert world.etcd.history == []
+
+
+def test_what_the_function_shows_is_what_is_kept_of_whatever_generation() -> None:
+    world = World()
+    kept = {"authority": "a", "certificate": "c", "key": "k", "generation": 1}
+    world.bucket.vault.kept["etcd/pki/function"] = json.dumps(kept).encode()
+    world.maintain({"action": "snapshot"})
+    assert world.etcd.shown == [Credentials("a", "c", "k")]

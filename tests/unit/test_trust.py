@@ -135,6 +135,20 @@ def test_another_generation_renews_what_the_function_and_the_user_show() -> None
     assert stack.kept["etcd/client/client.pem"] != bundle
 
 
+def test_another_generation_alone_renews_them_without_a_look_at_etcd() -> None:
+    stack = Stack()
+    stack.bootstrapped()
+    guard = cluster_properties("etcd", [FIRST], Endpoints=client_url(FIRST, tls=True), **WITH_TLS)
+    answered = stack.send(event("Create", CLUSTER, guard))
+    shown = stack.kept["etcd/client/client.pem"]
+    stack.etcd.down = {member.id for member in stack.etcd.members}
+    renewed = guard | {"TlsGeneration": "2"}
+    sent = event("Update", CLUSTER, renewed, physical_id="etcd/cluster", old=guard)
+    assert stack.send(sent) == answered | {"Outdated": "etcd-1 (TlsGeneration)"}
+    assert stack.stored("pki/function")["generation"] == 2
+    assert stack.kept["etcd/client/client.pem"] != shown
+
+
 def test_who_has_left_is_on_the_list_that_the_machines_take() -> None:
     stack = Stack()
     stack.bootstrapped()

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 from etcd_resize import planning
 from etcd_resize.errors import GaveUp, InvalidRequest
 from etcd_resize.model import ClusterView, Defragment, Snapshot
-from etcd_resize.request import Trust
 from etcd_resize.service.event import Answer, Outside, cluster_of, take_snapshot
 from etcd_resize.service.pursuit import Hand, Planner, Pursuit
-from etcd_resize.service.trust import Trusted
+from etcd_resize.service.trust import kept
 
 if TYPE_CHECKING:
     from etcd_resize.gateway import Gateway
@@ -27,11 +26,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Maintained:
-    """Which cluster: its name in the journal, client URLs of its members, and with TLS whose authority signs."""
+    """Which cluster: its name in the journal, and client URLs of its members."""
 
     cluster: str
     endpoints: tuple[str, ...]
-    trust: Trust | None = None
 
 
 def maintain(outside: Outside, maintained: Maintained, event: object, budget: float) -> Answer:
@@ -49,9 +47,8 @@ def maintain(outside: Outside, maintained: Maintained, event: object, budget: fl
 
 @contextmanager
 def _connected(outside: Outside, maintained: Maintained) -> Iterator[Gateway]:
-    trust = maintained.trust
-    trusted = Trusted(outside.vault, outside.clock, maintained.cluster, trust) if trust else None
-    gateway = outside.connect(maintained.endpoints, trusted.credentials() if trusted else None, None)
+    credentials, _ = kept(outside.vault, maintained.cluster)  # nothing is signed here: that is the provider's
+    gateway = outside.connect(maintained.endpoints, credentials, None)
     try:
         yield gateway
     finally:
