@@ -23,7 +23,7 @@ export PYTHON
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # ---- what the project needs ----
 
@@ -143,6 +143,10 @@ restore-demo: tools .tools/etcd/3.5/stamp ## kill a cluster of 1,000,000 keys, h
 picture: .venv/stamp ## put the last demo's timeline and its text into docs, for the README
 	@$(PY) -m playground.page build/demo/result.json docs/demo.svg
 	@cp build/demo/summary.txt docs/demo.txt
+
+.PHONY: dashboard-picture
+dashboard-picture: .venv/stamp ## draw the template's dashboard of the last demo's own metrics, for docs/operations.md
+	@$(PY) -m scripts.dashboard_picture
 
 .PHONY: faults
 faults: tools ## cause every fault of the table during resizes, and see what holds; ETCD_VERSION picks the etcd
