@@ -40,6 +40,7 @@ def report() -> Report:
 def lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What the real handler logs of it, and the lines of others."""
     settings = {"CLUSTER": "etcd", "CLUSTER_SIZE": "2", "BUCKET": "b", "QUOTA_BYTES": "1"}
+    settings |= {"SNAPSHOT_RATE": "rate(1 hour)", "SNAPSHOT_MAX_AGE_HOURS": "0"}
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(health, "examine", lambda *_: report())
