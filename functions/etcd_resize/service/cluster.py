@@ -48,8 +48,7 @@ class ClusterEvent(Event):
         record, old = self.journal.cluster(wanted.cluster), self.request.old
         now, before = (*(record.accepted if record else ()), None, None)[:2]
         if now and _same(now, wanted):
-            if trusted := self.trusted(wanted.cluster):
-                trusted.credentials()  # another generation, and nothing else: they are renewed all the same
+            self._renew(wanted)
             return {**dict(now.answer), **self._outdated(wanted)}
         if record and now and before and _same(before, wanted) and self._undoes(now, wanted):
             self.journal.record_cluster(wanted.cluster, replace(record, accepted=(before,)))
@@ -67,6 +66,11 @@ class ClusterEvent(Event):
         leaving = [peer_url_of(url) for url in gone]
         plan = partial(planning.plan_shrink, leaving=leaving, in_order=only_shrinks)
         return self._accept(wanted, plan, leaving)
+
+    def _renew(self, wanted: ClusterProperties) -> None:
+        """Another generation renews what the function and the user show, also where nobody is asked anything."""
+        if trusted := self.trusted(wanted.cluster):
+            trusted.credentials()
 
     def _outdated(self, wanted: ClusterProperties) -> Answer:
         """Which members were made with other settings than a machine would be made with now, and with which."""
