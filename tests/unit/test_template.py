@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -400,3 +401,17 @@ def test_the_dashboard_shows_metrics_that_are_there() -> None:
             else:
                 (shown,) = re.findall(r'MetricName="(\w+)"', metric[0]["expression"])
                 assert shown in member
+
+
+def test_what_the_application_repository_is_told_fits_its_rules_and_the_version_is_ours() -> None:
+    told = TEMPLATE["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert re.fullmatch(r"[a-zA-Z0-9-]{1,140}", told["Name"])
+    assert 0 < len(told["Description"]) <= 256
+    assert re.fullmatch(r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", told["Author"])
+    assert all(re.fullmatch(r"[a-zA-Z0-9+\-_:/@]{1,127}", label) for label in told["Labels"])
+    assert all((ROOT / told[name]).is_file() for name in ("LicenseUrl", "ReadmeUrl"))
+    assert told["SpdxLicenseId"] == "Apache-2.0"
+    assert "Apache License" in (ROOT / told["LicenseUrl"]).read_text()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert told["SemanticVersion"] == project["version"]
+    assert f"\n## [{told['SemanticVersion']}]" in (ROOT / "CHANGELOG.md").read_text()
