@@ -19,7 +19,7 @@ from playground.live import Live, OrderError
 from playground.local import Deployment, Playground
 from playground.machines import Machine, MachineError
 from tests.playground.client import Cloud
-from tests.playground.test_machines import TEMPLATE
+from tests.playground.test_machines import TEMPLATE, protect
 from tests.support.browser import DESK, PHONE, Browser
 from tests.support.waiting import wait_until
 
@@ -259,8 +259,9 @@ def test_a_browser_shows_a_member_hears_an_event_and_kills_a_machine(
         assert len(papers) == 2, "dark is not light"
         assert "cut off" in browser.evaluate("document.getElementById('processes').innerText")
 
-        playground.journal.write("machine", what="was seen", name="lonely", address=lonely.address)
-        browser.wait(f"{TEXT}.includes('machine lonely ({lonely.address}) was seen')")
+        for protected, told in ((True, "protect"), (False, "unprotect")):
+            protect(cloud, lonely, protected=protected)
+            browser.wait(f"{TEXT}.includes('machine lonely ({lonely.address}) {told}')")
 
         def press(action: str) -> None:
             button = f"document.querySelector('button[data-key=\"{action} {lonely.instance}\"]')"
