@@ -82,6 +82,9 @@ def _parser() -> argparse.ArgumentParser:
         "--network", default="", help=f"the first half of the machines' addresses (default: {networks})"
     )
     up.add_argument(
+        "--page-port", type=int, default=0, help="the port of the live page (default: any that is free)"
+    )
+    up.add_argument(
         "--etcd", type=Path, help="the etcd that process machines run (default: the one of `make tools`)"
     )
     up.add_argument(
@@ -134,6 +137,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _up(options: argparse.Namespace) -> int:
+    from playground.live import Live  # noqa: PLC0415 - the other commands do without etcd's and AWS's packages
+
     asked = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: asked.set())
@@ -150,9 +155,10 @@ def _up(options: argparse.Namespace) -> int:
         print("building the stack with sam ...", flush=True)
         playground.build()
         _write_environment(playground)
-        print(_instructions(playground), flush=True)
-        while playground.alive and not asked.wait(0.5):
-            pass
+        with Live(playground, STACK, port=options.page_port) as live:
+            print(_instructions(playground, live.address), flush=True)
+            while playground.alive and not asked.wait(0.5):
+                pass
         if not asked.is_set():
             raise PlaygroundError(
                 f"The local AWS ended by itself, see {playground.directory}/logs/cloudformation.log."
@@ -173,12 +179,16 @@ def _exports(playground: Playground) -> list[str]:
     return [*lines, f'export PATH={shlex.quote(programs)}:"$PATH"', f"unset {' '.join(USERS_OWN)}"]
 
 
-def _instructions(playground: Playground) -> str:
+def _instructions(playground: Playground, page: str) -> str:
     template = _relative(playground.built_template)
     deploy = playground.deploy_command(STACK, {"ClusterSize": "1", **playground.parameters()}, template)
     exports = "\n".join(f"  {line}" for line in _exports(playground))
     return f"""
-The playground is up. In another terminal, in this folder:
+The playground is up. Look at it, resize it and break it in a browser on this machine:
+
+  {page}
+
+Or in another terminal, in this folder:
 
 {exports}
 

@@ -31,6 +31,14 @@ def freeze(group: Path, *, frozen: bool) -> None:
         (group / "cgroup.freeze").write_text("1" if frozen else "0", encoding="utf-8")
 
 
+def is_frozen(group: Path) -> bool:
+    """Whether the processes of a group stand still."""
+    try:
+        return (group / "cgroup.freeze").read_text(encoding="utf-8").strip() == "1"
+    except OSError:
+        return False
+
+
 def end(group: Path) -> None:
     """Kill every process of a group and of those in it, and remove them. A group that is gone is fine."""
     if not group.exists():

@@ -43,19 +43,24 @@ class Journal:
 
     def records(self) -> list[dict[str, Any]]:
         """Every record so far, the oldest first."""
-        if not self.path.exists():
-            return []
-        complete, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
-        return [json.loads(line) for line in complete.splitlines()]
+        return self._since(0)[0]
 
     def follow(self, *, over: Callable[[], bool] = lambda: False) -> Iterator[dict[str, Any]]:
         """Yield the records from the first one on, and each new one as it comes, until `over` says so."""
         seen = 0
         while True:
             last = over()
-            records = self.records()
-            yield from records[seen:]
-            seen = len(records)
+            records, seen = self._since(seen)
+            yield from records
             if last:
                 return
             time.sleep(FOLLOW_SECONDS)
+
+    def _since(self, seen: int) -> tuple[list[dict[str, Any]], int]:
+        """The records after the first `seen` bytes, and how many bytes there are up to their end."""
+        if not self.path.exists():
+            return [], seen
+        with self.path.open("rb") as file:
+            file.seek(seen)
+            complete, newline, _ = file.read().rpartition(b"\n")
+        return [json.loads(line) for line in complete.splitlines()], seen + len(complete + newline)

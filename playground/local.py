@@ -17,6 +17,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -104,6 +105,8 @@ class Playground:
         self._by_image = by_image
         self._cloud: subprocess.Popen[bytes] | None = None
         self._clients: dict[str, Any] = {}
+        self._making = threading.Lock()
+        self._commands: set[subprocess.Popen[str]] = set()
         self._packaged: Path | None = None
         self._packages: dict[str, bytes] = {}
 
@@ -379,17 +382,18 @@ class Playground:
         import boto3  # noqa: PLC0415 - `up` and `down` do without it, and it is slow to import
         from botocore.config import Config  # noqa: PLC0415 - the same
 
-        if service not in self._clients:
-            self._clients[service] = boto3.client(
-                service,
-                region_name=REGION,
-                endpoint_url=self.endpoint,
-                verify=str(self.certificate),
-                aws_access_key_id="playground",
-                aws_secret_access_key="playground",  # noqa: S106 - there is nothing to protect
-                config=Config(read_timeout=FUNCTION_SECONDS) if service == "lambda" else None,
-            )
-        return self._clients[service]
+        with self._making:  # boto3 makes one at a time
+            if service not in self._clients:
+                self._clients[service] = boto3.client(
+                    service,
+                    region_name=REGION,
+                    endpoint_url=self.endpoint,
+                    verify=str(self.certificate),
+                    aws_access_key_id="playground",
+                    aws_secret_access_key="playground",  # noqa: S106 - there is nothing to protect
+                    config=Config(read_timeout=FUNCTION_SECONDS) if service == "lambda" else None,
+                )
+            return self._clients[service]
 
     # ---- commands ----
 
@@ -397,7 +401,7 @@ class Playground:
         """Run a command in the checkout, led to the playground. Raises PlaygroundError if `check` and it fails."""
         environment = {name: value for name, value in os.environ.items() if name not in USERS_OWN}
         program = shutil.which(command[0], path=self.environment["PATH"]) or command[0]
-        result = subprocess.run(
+        with subprocess.Popen(
             [program, *command[1:]],
             env=environment | self.environment,
             cwd=tools.ROOT,
@@ -405,13 +409,24 @@ class Playground:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=timeout,
-            check=False,
-        )
-        if check and result.returncode:
+        ) as process:
+            self._commands.add(process)
+            try:
+                output, _ = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+            finally:
+                self._commands.discard(process)
+        if check and process.returncode:
             line = " ".join(command)
-            raise PlaygroundError(f"`{line}` ended with status {result.returncode}:\n{result.stdout}")
-        return result
+            raise PlaygroundError(f"`{line}` ended with status {process.returncode}:\n{output}")
+        return subprocess.CompletedProcess(process.args, process.returncode, output)
+
+    def end_commands(self) -> None:
+        """End the commands that other threads run now."""
+        for process in list(self._commands):
+            process.terminate()
 
     @property
     def built_template(self) -> Path:
@@ -483,12 +498,12 @@ class Playground:
         )
 
     def _operate(self, stack: str, command: list[str]) -> Deployment:
-        identity = str((self._describe(stack) or {}).get("StackId", stack))
+        identity = str((self.describe(stack) or {}).get("StackId", stack))
         before = self._last_event(stack)
         begin = time.monotonic()
         result = self.run(*command, timeout=COMMAND_SECONDS, check=False)
         seconds = time.monotonic() - begin
-        name = stack if self._describe(stack) else identity
+        name = stack if self.describe(stack) else identity
         ok = result.returncode == 0
         reason = "" if ok else _sams_error(result.stdout)
         if not ok and self._last_event(name) != before:
@@ -497,13 +512,24 @@ class Playground:
 
     # ---- stacks ----
 
+    def describe(self, stack: str) -> dict[str, Any] | None:
+        """What CloudFormation tells of a stack; None if there is none. A deleted one is found by its id only."""
+        client = self.client("cloudformation")
+        try:
+            described: dict[str, Any] = client.describe_stacks(StackName=stack)["Stacks"][0]
+        except client.exceptions.ClientError as error:
+            if "does not exist" in str(error):
+                return None
+            raise
+        return described
+
     def status(self, stack: str) -> str:
         """A stack's status; nothing if there is no such stack. A deleted stack is found by its id only."""
-        return str((self._describe(stack) or {}).get("StackStatus", ""))
+        return str((self.describe(stack) or {}).get("StackStatus", ""))
 
     def outputs(self, stack: str) -> dict[str, str]:
         """A stack's outputs, by name."""
-        described = self._describe(stack) or {}
+        described = self.describe(stack) or {}
         return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
 
     def invoke(self, stack: str, function: str, event: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -558,16 +584,6 @@ class Playground:
         except client.exceptions.ClientError:
             return ""
         return str(events[0]["EventId"]) if events else ""
-
-    def _describe(self, stack: str) -> dict[str, Any] | None:
-        client = self.client("cloudformation")
-        try:
-            described: dict[str, Any] = client.describe_stacks(StackName=stack)["Stacks"][0]
-        except client.exceptions.ClientError as error:
-            if "does not exist" in str(error):
-                return None
-            raise
-        return described
 
     # ---- machines ----
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from playground import control_groups, network
 from playground.journal import Journal
-from playground.processes import start_time
+from playground.processes import is_stopped, start_time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +118,13 @@ def resume(machine: Machine) -> None:
         control_groups.freeze(Path(machine.control_group), frozen=False)
     else:
         send(machine, signal.SIGCONT)
+
+
+def is_paused(machine: Machine) -> bool:
+    """Whether the machine hangs."""
+    if machine.control_group:
+        return control_groups.is_frozen(Path(machine.control_group))
+    return machine.pid is not None and is_stopped(machine.pid)
 
 
 def restart(machine: Machine) -> None:

@@ -12,3 +12,11 @@ def start_time(pid: int) -> str | None:
     except OSError:
         return None
     return None if state in "ZX" else fields[18]
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal and can go on."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
+    except OSError:
+        return False
