@@ -78,7 +78,7 @@ def test_another_recipe_release_or_architecture_is_another_tree(monkeypatch: pyt
 
 
 def test_an_unknown_release_is_refused() -> None:
-    with pytest.raises(tree.TreeError, match="no tree of sid, only of trixie, bookworm"):
+    with pytest.raises(tree.TreeError, match="no tree of sid, only of bookworm, trixie"):
         tree.find("sid")
 
 
