@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +45,7 @@ def up(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
             break
     else:
         pytest.fail("".join(printed))
+    (tmp_path / "printed").write_text("".join(printed))
     yield process
     command("down", "--directory", tmp_path)
     process.kill()
@@ -85,8 +89,13 @@ def test_down_cleans_up_after_an_up_that_was_killed(up: subprocess.Popen[str], t
 @pytest.mark.stack
 def test_ctrl_c_ends_everything(up: subprocess.Popen[str], tmp_path: Path) -> None:
     cloud = read_state(tmp_path)["cloud_pid"]
+    page = re.findall(r"http://127\.0\.0\.1:\S+", (tmp_path / "printed").read_text())[0]
+    with urllib.request.urlopen(page, timeout=5) as answer:  # noqa: S310 - http, by the pattern
+        assert b"The playground" in answer.read()
     up.send_signal(signal.SIGINT)
     assert up.wait(timeout=30) == 0
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(page, timeout=5)  # noqa: S310 - the same
     assert start_time(cloud) is None
     assert not (tmp_path / "state.json").exists()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -216,6 +217,21 @@ def test_the_end_ends_a_deployment_and_whoever_listens(fake: FakePlayground) -> 
     connection.close()
     with pytest.raises(ConnectionRefusedError):
         ask(page, "GET", "")
+
+
+def test_a_command_that_runs_is_ended(tmp_path: Path) -> None:
+    playground = Playground(tmp_path)
+    statuses: list[int] = []
+
+    def sleep() -> None:
+        statuses.append(playground.run("sleep", "60", timeout=60, check=False).returncode)
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    wait_until(lambda: bool(playground._commands), "the command runs")
+    playground.end_commands()
+    thread.join(10)
+    assert statuses == [-signal.SIGTERM]
 
 
 # ---- a real browser, a real playground ----
