@@ -61,7 +61,8 @@ class Engine:
                     deployment.clean_up()
             elif disable_rollback or stack.id in self._unwanted:
                 deployment.hold()
-                stack.become("CREATE_FAILED" if previous is None else "UPDATE_FAILED", deployment.reason)
+                if stack.id not in self._unwanted:  # else it is being deleted: it never rests in between
+                    stack.become("CREATE_FAILED" if previous is None else "UPDATE_FAILED", deployment.reason)
             else:
                 self.roll_back(name)
         finally:

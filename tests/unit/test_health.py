@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
@@ -293,9 +294,14 @@ def test_the_function_answers_the_report_and_logs_metrics_and_a_line_a_member(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(handler_module, "examine", lambda *_: world.report())
+    logger = logging.getLogger("etcd-resize")  # powertools keeps one, with the output of whoever asked first
+    for name, nothing in (("init", False), ("powertools_handler", None), ("handlers", [])):
+        monkeypatch.setattr(logger, name, nothing, raising=False)
     dead = world.etcd.members[2]
     world.etcd.down.add(dead.id)
-    answer = handler_module.handler({}, SimpleNamespace(aws_request_id="r-1"))
+    handler_module.handler({}, SimpleNamespace(aws_request_id="r-1"))
+    assert '"request":"r-1"' in capsys.readouterr().out
+    answer = handler_module.handler({}, SimpleNamespace(aws_request_id="r-2"))
     assert answer["state"] == "degraded"
     assert "cluster is degraded" in answer["text"]
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -310,7 +316,7 @@ def test_the_function_answers_the_report_and_logs_metrics_and_a_line_a_member(
         "m3": [0.0],
     }
     told = [line for line in lines if "_aws" not in line]
-    assert {(line["stack"], line["cluster"], line["request"]) for line in told} == {("prod", "etcd", "r-1")}
+    assert {(line["stack"], line["cluster"], line["request"]) for line in told} == {("prod", "etcd", "r-2")}
     assert [(line["member"], line["level"]) for line in told if "member" in line] == [
         ("m1", "INFO"),
         ("m2", "INFO"),
