@@ -1,0 +1,131 @@
+"""Every command in the documents is one that exists: its target, parameters, operation or options.
+
+They are run elsewhere: `sam deploy` and `sam delete` in `tests/stack`, all of `docs/operations.md` in
+`tests/stack/test_operations.py`, the way out of a lost quorum in `tests/stack/test_lost_quorum.py`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+
+import botocore.session
+from botocore import xform_name
+
+from playground.__main__ import _parser
+from playground.tools import ROOT
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
+    ROOT.glob("docs/**/*.md")
+)
+BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"`((?:make|sam|aws|python -m playground) [^`]*)`")
+SAM = {"build", "deploy", "delete", "logs", "remote invoke"}
+HIGH_LEVEL = {("s3", "cp"), ("s3", "ls"), ("ec2", "wait")}
+"""Commands of the AWS command line that are no operation of a service."""
+
+
+def lines() -> Iterator[tuple[str, str]]:
+    """(page, command), from blocks and from running text."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        where = str(page.relative_to(ROOT))
+        for block in BLOCK.findall(text):
+            for line in block.replace("\\\n", " ").splitlines():
+                yield where, line.split(" # ")[0].strip()
+        for command in INLINE.findall(BLOCK.sub("", text)):
+            yield where, " ".join(command.split())
+
+
+def commands(*words: str) -> list[tuple[str, str]]:
+    """Those that begin so, also within a substitution or behind a pipe."""
+    start = re.compile(rf"(?:^|[(|;{{&]\s*)({re.escape(' '.join(words))}(?:\s.*)?)$")
+    return [(page, found[1]) for page, line in lines() if (found := start.search(line))]
+
+
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+VARIABLES = {"PYTHON", "ETCD_VERSION", "MACHINES", "DEMO", "KEYS"}
+
+
+def test_every_make_has_a_target() -> None:
+    found = commands("make")
+    assert len(found) > 20
+    for page, command in found:
+        for word in command.split()[1:]:
+            name, is_variable, _ = word.partition("=")
+            known = VARIABLES if is_variable else TARGETS
+            assert name in known, f"{page}: {command}"
+
+
+def test_every_parameter_that_a_deploy_names_is_the_templates() -> None:
+    known = set(re.findall(r"^  ([A-Za-z]+):$", _parameters(), re.MULTILINE))
+    assert "ClusterSize" in known
+    deploys = [
+        (page, command) for page, command in commands("sam", "deploy") if "--parameter-overrides" in command
+    ]
+    assert len(deploys) > 8
+    for page, command in deploys:
+        named = re.findall(r"\b([A-Z][A-Za-z]+)=", command.partition("--parameter-overrides")[2])
+        assert named, f"{page}: {command}"
+        assert set(named) <= known, f"{page}: {command}"
+
+
+def _parameters() -> str:
+    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
+    return text[text.index("\nParameters:\n") : text.index("\nConditions:\n")]
+
+
+def test_every_command_of_sam_is_one_that_the_tests_use() -> None:
+    for page, command in commands("sam"):
+        words = [word for word in command.split()[1:3] if not word.startswith("-")]
+        assert {" ".join(words), words[0] if words else ""} & SAM, f"{page}: {command}"
+
+
+def test_every_command_of_aws_is_an_operation_with_such_parameters() -> None:
+    session = botocore.session.get_session()
+    found = commands("aws")
+    assert len(found) > 10
+    for page, command in found:
+        service, operation = command.split()[1:3]
+        if (service, operation) in HIGH_LEVEL:
+            continue
+        model = session.get_service_model(service.replace("s3api", "s3"))
+        operations = {xform_name(name, "-"): model.operation_model(name) for name in model.operation_names}
+        assert operation in operations, f"{page}: {command}"
+        shape = operations[operation].input_shape
+        known = {xform_name(name, "-") for name in (shape.members if shape else {})} | {
+            "query",
+            "output",
+            "region",
+        }
+        options = {
+            word[2:].removeprefix("no-") for word in command.split() if re.fullmatch(r"--[a-z0-9-]+", word)
+        }
+        assert options <= known, f"{page}: {command}"
+
+
+def test_every_command_of_the_playground_is_taken() -> None:
+    found = commands("python", "-m", "playground")
+    assert len(found) > 1
+    assert [(page, command) for page, command in found if not taken(shlex.split(command)[3:])] == []
+    assert not taken(["helath"])
+
+
+def taken(words: list[str]) -> bool:
+    """Whether the playground's command line takes these words."""
+    try:
+        _parser().parse_args(words)
+    except SystemExit:
+        return False
+    return True
+
+
+def test_every_file_that_a_page_links_is_there() -> None:
+    links = [
+        (page, target)
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    ]
+    assert len(links) > 50
+    assert [(str(page), target) for page, target in links if not (page.parent / target).exists()] == []
