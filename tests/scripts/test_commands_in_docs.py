@@ -21,7 +21,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")
 )
 BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:make|sam|aws|python -m playground) [^`]*)`")
-SAM = {"build", "deploy", "delete", "logs", "remote invoke"}
+SAM = {"build", "deploy", "delete", "logs", "remote invoke", "package", "publish"}
 HIGH_LEVEL = {("s3", "cp"), ("s3", "ls"), ("ec2", "wait")}
 """Commands of the AWS command line that are no operation of a service."""
 
@@ -76,7 +76,7 @@ def _parameters() -> str:
     return text[text.index("\nParameters:\n") : text.index("\nConditions:\n")]
 
 
-def test_every_command_of_sam_is_one_that_the_tests_use() -> None:
+def test_every_command_of_sam_is_one_of_its_own() -> None:
     for page, command in commands("sam"):
         words = [word for word in command.split()[1:3] if not word.startswith("-")]
         assert {" ".join(words), words[0] if words else ""} & SAM, f"{page}: {command}"
