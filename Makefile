@@ -164,6 +164,10 @@ promises: tools etcd-versions ## make faults on etcd 3.4 and 3.5, and write the 
 bench: tools build ## measure resizes by bare gRPC, by etcdctl and by ours, cold starts, and growth; 15 minutes, on a quiet machine
 	@$(PY) -m bench
 
+.PHONY: bench-page
+bench-page: .venv/stamp ## write the figures of the last make bench into docs/bench.md
+	@$(PY) -m bench.page build/bench/result.json
+
 .PHONY: up
 up: tools ## start the playground: a local CloudFormation and machines that boot etcd; MACHINES=container
 	@$(PY) -m playground up --machines $(MACHINES)

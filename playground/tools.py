@@ -1,11 +1,12 @@
 """Where the programs are that `make tools` fetches: the one module that knows those paths.
 
-It starts nothing and fetches nothing.
+It fetches nothing, and starts a program only to ask for its version.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,6 +48,13 @@ def etcd(version: str = "default") -> Path:
         version = os.environ.get("ETCD_VERSION") or version
     command = "make tools" if version == "default" else "make etcd-versions"
     return _tool(TOOLS / "etcd" / version / "etcd", command)
+
+
+def etcd_version(program: Path) -> str:
+    """What an etcd says of its version, ``3.5.16`` for instance. ``program``: it, or the folder that it lies in."""
+    program = program / "etcd" if program.is_dir() else program
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    return said.partition("\n")[0].removeprefix("etcd Version: ")
 
 
 def runtime() -> Path:

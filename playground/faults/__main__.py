@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -72,17 +71,11 @@ def conduct(chosen: argparse.Namespace, console: Console) -> int:
         with Mailbox(cloud.certificate) as mailbox:
             rows = Runner(cloud, template, mailbox, tell).run(faults, chosen.side_by_side)
     seconds = time.monotonic() - begun
-    report.write(rows, chosen.result, version=_version(etcd), seconds=seconds)
+    report.write(rows, chosen.result, version=tools.etcd_version(etcd), seconds=seconds)
     console.print(report.table(rows))
     console.print(report.summary(rows, seconds))
     console.print(f"Written: {chosen.result}")
     return report.exit_status(rows)
-
-
-def _version(etcd: Path) -> str:
-    program = etcd / "etcd" if etcd.is_dir() else etcd
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
-    return said.partition("\n")[0].removeprefix("etcd Version: ")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,9 @@ import pytest
 from rich.console import Console
 
 from bench import cold
-from bench.__main__ import GOALS, dollars, figures, missed, named, show
+from bench.__main__ import show
+from bench.figures import GOALS, dollars, figures, missed, named
+from bench.page import BEGIN, END, PAGE, lines
 from bench.ways import WAYS
 
 COLD = {"import_to_bare": 0.7, "peak_mb": 80.0, "layer_mb": 12.5}
@@ -64,6 +66,21 @@ def test_the_tables_name_every_way_and_every_goal() -> None:
     show(a_result(9.0), Console(file=shown, width=160))
     assert all(name in shown.getvalue() for name in (*WAYS, *GOALS))
     assert "handler_to_floor.grow is 1.125, the goal is at most 1.1" in shown.getvalue()
+
+
+def test_the_page_has_the_goals_and_says_which_are_missed() -> None:
+    result = a_result(9.0) | {
+        "etcd": "default",
+        "python": "3.13",
+        "rounds_a_way": 3,
+        "cold": {"seconds": {"bare": 0.5}},
+    }
+    told = "\n".join(lines(result))
+    assert "| `handler_to_floor.grow` | 1.125 | 1.1 |" in told
+    assert "Missed: handler_to_floor.grow is 1.125, the goal is at most 1.1." in told
+    assert all(f"\n| {way} |" in told for way in WAYS)
+    page = PAGE.read_text()
+    assert 0 < page.index(BEGIN) < page.index(END)
 
 
 def test_a_member_costs_what_its_seconds_and_its_calls_cost() -> None:
