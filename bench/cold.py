@@ -10,9 +10,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.ways import certificate
+from bench.ways import fresh
 from playground import tools
-from playground.faults.mailbox import Mailbox
+from playground.faults.mailbox import Mailbox, self_signed
 from tests.support.events import FUNCTION, STACK
 
 PROCESSES = 9
@@ -56,7 +56,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 def measure(etcd: Path, folder: Path, addresses: list[str]) -> dict[str, Any]:
     """Seconds and megabytes, medians of PROCESSES; ``peak_mb`` of a process that took a resize 1, 3, 1."""
     raw: dict[str, list[float]] = {name: [] for name in (*IMPORTS, "first_answer")}
-    trusted = certificate(folder)
+    trusted = self_signed(fresh(folder))
     with Mailbox(trusted) as mailbox:
         for _ in range(PROCESSES):
             for name, statement in IMPORTS.items():

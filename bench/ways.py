@@ -22,7 +22,7 @@ from etcd_resize.errors import Retryable
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.handler import LOCAL
 from etcd_resize.model import Identity, Member, MemberSpec, client_url
-from playground.faults.mailbox import HOST, Mailbox
+from playground.faults.mailbox import Mailbox, self_signed
 from tests.support.by_hand import Stack
 from tests.support.etcd import Etcd, wait_healthy
 from tests.support.events import FUNCTION
@@ -174,26 +174,6 @@ class ByHand(_Processes):
         return ended.stdout
 
 
-def certificate(folder: Path) -> Path:
-    """A certificate of HOST, with its key beside it as ``server.key``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    made = folder / "server.crt"
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-    ]
-    command += ["-days", "2", "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
-    command += ["-keyout", str(made.with_name("server.key")), "-out", str(made)]
-    subprocess.run(command, check=True, capture_output=True)
-    return made
-
-
 class Context:
     """Lambda's context of one event."""
 
@@ -218,7 +198,7 @@ class Ours(Stack):
     def __init__(self, etcd: Path, folder: Path, addresses: list[str]) -> None:
         super().__init__(etcd, folder, addresses)
         os.environ[LOCAL] = "1"
-        trusted = certificate(folder)
+        trusted = self_signed(folder)
         os.environ["SSL_CERT_FILE"] = str(trusted)
         self._mailbox = Mailbox(trusted)
         self._mailbox.__enter__()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import ssl
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable
@@ -15,6 +16,25 @@ from pathlib import Path
 from typing import Any, Self
 
 HOST = "127.0.0.1"
+
+
+def self_signed(folder: Path) -> Path:
+    """Make a certificate of HOST in the folder, by openssl, with its key beside it as ``server.key``."""
+    made = folder / "server.crt"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    command += ["-days", "2", "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"]
+    command += ["-keyout", str(made.with_name("server.key")), "-out", str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
 
 
 class Mailbox:

@@ -11,7 +11,6 @@ import logging
 import shutil
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,13 +23,13 @@ import pytest
 from etcd_resize import service
 from etcd_resize.model import Identity
 from etcd_resize.request import MEMBER
+from playground.faults.mailbox import HOST, self_signed
 from tests.support.events import FUNCTION, event, member_properties
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeMachines
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(30)]
 
-HOST = "127.0.0.1"
 SECRET = "X-Amz-Signature=0123456789abcdef"  # noqa: S105 — what must never be in a log
 WHO = Identity("etcd", "etcd-1", "10.0.0.1")
 
@@ -108,26 +107,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     if not shutil.which("openssl"):
         pytest.skip("there is no openssl to make a certificate with")
     folder = tmp_path_factory.mktemp("certificate")
-    files = folder / "server.crt", folder / "server.key"
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-            ),
-            *("-days", "2", "-subj", f"/CN={HOST}", "-addext", f"subjectAltName=IP:{HOST}"),
-            *("-out", files[0], "-keyout", files[1]),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return files
+    made = self_signed(folder)
+    return made, made.with_name("server.key")
 
 
 @pytest.fixture
