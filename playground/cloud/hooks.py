@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from playground import images
-from playground.cloud import parts
+from playground.cloud import nat, parts
 from playground.cloud.ec2 import REPLACING_PROPERTIES, Ec2
 from playground.cloud.engine import Engine, with_revision
 from playground.cloud.stack import Record
@@ -183,6 +183,7 @@ def _allow_items_of_lists() -> None:
 
     for module in (parts.changesets, parts.handlers):
         module._resolve_parameters = resolve_items
+    parts.resolve_parameters = resolve_items  # what nested stacks ask
 
 
 def _show_addresses_of_s3() -> None:
@@ -234,10 +235,11 @@ def _in_progress(name_or_id: str) -> bool:
 
 
 def install_ec2(ec2: Ec2) -> None:
-    """Let CloudFormation and EC2's API know instances that are machines."""
+    """Let CloudFormation and EC2's API know instances that are machines, and CloudFormation ways out of a VPC."""
     for kind, handler in ec2.handlers().items():
         parts.provisioners._RESOURCE_HANDLERS[kind] = handler
         parts.provisioners._REPLACING_PROPERTIES[kind] = REPLACING_PROPERTIES[kind]
+    parts.provisioners._RESOURCE_HANDLERS.update(nat.handlers())
     for kind in ("AWS::EC2::Instance", "AWS::EC2::NetworkInterface"):
         parts.provisioners._STACK_TAG_PROPERTY[kind] = ("Tags", "list")
     actions = parts.ec2._ACTION_MAP

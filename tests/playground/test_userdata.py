@@ -7,6 +7,7 @@ import platform
 import pytest
 
 from etcd_resize import userdata
+from etcd_resize.model import Identity, MemberSpec
 from playground.cloud.userdata import InvalidUserData, fetches, read
 
 DOCUMENT = """#cloud-config
@@ -69,6 +70,41 @@ def test_what_is_not_known_is_an_error(old: str, new: str, sentence: str) -> Non
 def test_broken_gzip_is_an_error() -> None:
     with pytest.raises(InvalidUserData, match="neither text nor gzipped text"):
         read(gzip.compress(DOCUMENT.encode())[:40])
+
+
+PEER = Identity("etcd", "etcd-1", "127.0.0.9")
+MASKED = b'{"ignition":{"version":"3.3.0"},"systemd":{"units":[{"name":"locksmithd.service","mask":true}]}}'
+FLATCAR = userdata.render(
+    "ignition", MemberSpec(PEER, (("etcd-1", PEER.peer_url),), "new", "token"), MASKED
+).decode()
+
+
+def test_a_document_for_flatcar_is_read_as_ignition_and_systemd_read_it() -> None:
+    configuration = read(FLATCAR.encode())
+    assert configuration.environment["ETCD_INITIAL_CLUSTER"] == "etcd-1=http://127.0.0.9:2380"
+    assert "ETCD_DISCOVERY" not in configuration.environment
+    (profile,) = configuration.files
+    assert (profile.path, profile.permissions) == ("/etc/profile.d/etcd-resize.sh", 0o644)
+    assert "export ETCDCTL_ENDPOINTS=http://127.0.0.9:2379\n" in profile.content
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('"mask":true', '"enabled":true', "locksmithd.service is another unit"),
+        ('"enabled":true', '"enabled":false', "is not enabled: nothing starts etcd"),
+        ('"dropins"', '"contents":"","dropins"', "etcd-member.service has an unknown key: contents"),
+        ('"version"', '"config":{},"version"', "ignition has an unknown key: config"),
+        ("data:,", "https://", "has no contents in the document itself"),
+        ("[Service]", "[Servise]", r"has an unknown key: \[Servise\]"),
+        ("[Service]", "[Service]\\nExecStartPre=+/bin/true", "starts something else than etcd"),
+        ("}", "", "no JSON"),
+    ],
+)
+def test_what_is_not_known_for_flatcar_is_an_error(old: str, new: str, sentence: str) -> None:
+    assert old in FLATCAR
+    with pytest.raises(InvalidUserData, match=sentence):
+        read(FLATCAR.replace(old, new, 1).encode())
 
 
 SHORT = userdata.fetching("cloud-init", "https://bucket/key?signed", DOCUMENT.encode())
