@@ -1,5 +1,5 @@
 #!/bin/sh
-# Why did a stack fail? The sentences of its last failures, through its nested stacks, the oldest first.
+# Why did a stack fail? The sentences of its last failures, through all nested stacks, the oldest first.
 #   sh scripts/why.sh STACK
 # A parent's event names only the child that failed; the child's own events say why, also after it was rolled back
 # and deleted, but then they are found by its ID alone.
@@ -7,11 +7,19 @@ set -eu
 
 stack=${1:?usage: sh scripts/why.sh STACK}
 
+# its events, a line each: StackId, ResourceType, PhysicalResourceId, ResourceStatus, then what is shown
 events() {
-    aws cloudformation describe-stack-events --stack-name "$1" --max-items 1000 --output text --query "$2"
+    aws cloudformation describe-stack-events --stack-name "$1" --max-items 1000 --output text --query \
+        'StackEvents[].[StackId,ResourceType,PhysicalResourceId,ResourceStatus,Timestamp,StackName,LogicalResourceId,ResourceStatusReason]'
 }
 
-all=$(events "$stack" "StackEvents[?ResourceType=='AWS::CloudFormation::Stack'].[PhysicalResourceId]" | grep '^arn:' | sort -u)
-for one in $all; do
-    events "$one" "StackEvents[?ends_with(ResourceStatus,'FAILED')].[Timestamp,StackName,LogicalResourceId,ResourceStatusReason]"
-done | grep -v 'Embedded stack' | sort | tail -n 20
+failures() {
+    happened=$(events "$1")
+    printf '%s\n' "$happened" | awk -F '\t' '$4 ~ /FAILED$/ && $8 !~ /^Embedded stack/' | cut -f 5-
+    for child in $(printf '%s\n' "$happened" |
+        awk -F '\t' '$2 == "AWS::CloudFormation::Stack" && $3 ~ /^arn:/ && $3 != $1 { print $3 }' | sort -u); do
+        failures "$child"
+    done
+}
+
+failures "$stack" | sort | tail -n 20
