@@ -11,7 +11,7 @@ INSTALLER := .tools/uv/bin/uv
 PY  := .venv/bin/python
 SAM := .tools/sam/bin/sam
 SOURCES := functions playground tests scripts bench
-TEMPLATES := template.yaml member.yaml
+TEMPLATES := template.yaml member.yaml $(wildcard examples/*.yaml)
 LOCKS := layers/requirements layers/certificates $(addprefix requirements/,bootstrap build dev sam cloud aws checks proto etcd runtime)
 MACHINES := process
 DEMO := resize
@@ -116,7 +116,7 @@ check: .venv/stamp .tools/sam/stamp .tools/checks/stamp ## ruff, mypy, import-li
 	@.venv/bin/mypy
 	@PYTHONPATH=functions .venv/bin/lint-imports --no-logo
 	@.venv/bin/cfn-lint $(TEMPLATES)
-	@for template in $(TEMPLATES); do $(SAM) validate --lint --region eu-central-1 --template $$template || exit 1; done
+	@printf '%s\n' $(TEMPLATES) | xargs -P 2 -I {} $(SAM) validate --lint --region eu-central-1 --template {}
 	@.tools/checks/bin/checkov --framework cloudformation --skip-download --quiet --compact $(TEMPLATES:%=--file %)
 
 .PHONY: format
