@@ -17,7 +17,7 @@ import pytest
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model import REVOKED_FILE, REVOKED_KEY, ClusterView, Credentials, Identity
-from etcd_resize.userdata import cloud_init
+from etcd_resize.userdata.on_machine import program as text_of
 from tests.support.etcd import Etcd, accepted
 from tests.support.tls import LONG_AGO, Issuer
 from tests.support.waiting import wait_until
@@ -138,7 +138,7 @@ def test_a_list_of_the_revoked_is_taken_from_the_cluster_only_if_the_authority_h
     issuer, first = cluster.issuer, cluster.identities[0]
     kept = issuer.folder / "m1" / REVOKED_FILE
     program = tmp_path / "take"
-    program.write_text(cloud_init._program("take_revoked.sh"))
+    program.write_text(text_of("take_revoked.sh"))
     program.chmod(0o755)
 
     def take() -> int:

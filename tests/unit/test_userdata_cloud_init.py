@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import email
 import hashlib
-import importlib
 import io
 import json
 import sys
@@ -19,6 +18,7 @@ from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from http.client import IncompleteRead
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -32,6 +32,7 @@ from etcd_resize.model import Identity, MemberSpec, Release
 from etcd_resize.userdata import mime
 from etcd_resize.userdata.cloud_init import DROP_IN_PATH, INSTALLER_PATH, MERGE, UNIT_PATH, fetching, render
 from etcd_resize.userdata.etcdctl import PROFILE_PATH
+from etcd_resize.userdata.on_machine import program
 from tests.support.events import TUNED
 
 SPEC = MemberSpec(
@@ -162,13 +163,18 @@ class Answer(io.BytesIO):
 
 
 def module(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A program as a module; what it imports of cloud-init is not here."""
+    """A program as it goes into a UserData, as a module; what it imports of cloud-init is not here."""
     for missing in ("cloudinit", "cloudinit.stages", "cloudinit.util"):
         monkeypatch.setitem(sys.modules, missing, MagicMock())
-    return importlib.import_module(f"etcd_resize.userdata.on_machine.{name}")
+    made = ModuleType(name)
+    exec(compile(program(f"{name}.py"), name, "exec"), made.__dict__)  # noqa: S102 - our own text
+    return made
 
 
-@pytest.mark.parametrize("name", ["install_etcd", "fetch_user_data"])
+FETCHING = pytest.mark.parametrize("name", ["install_etcd", "fetch_bundle", "fetch_user_data"])
+
+
+@FETCHING
 def test_a_download_is_tried_ten_times_five_seconds_apart_and_then_given_up(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +193,7 @@ def test_a_download_is_tried_ten_times_five_seconds_apart_and_then_given_up(
     assert sum(slept) == 45
 
 
-@pytest.mark.parametrize("name", ["install_etcd", "fetch_user_data"])
+@FETCHING
 def test_a_download_cut_short_is_tried_again_and_a_wrong_one_is_not(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,9 +254,9 @@ def test_the_short_document_carries_the_handler_and_the_order_for_it() -> None:
     (handler_kind, handler), (order_kind, order) = parts(fetching("https://b/x?a=1&b=%40", "5" * 64))
     assert (handler_kind, order_kind) == ("text/part-handler", "text/x-etcd-resize")
     assert json.loads(order) == {"url": "https://b/x?a=1&b=%40", "sha256": "5" * 64}
-    compile(handler, "handler", "exec")
     assert f'return ["{order_kind}"]'.encode() in handler
     assert b"# ruff" not in handler
+    assert b"etcd_resize" not in handler
 
 
 # --- the user's own document ---

@@ -15,7 +15,6 @@ import json
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -24,6 +23,7 @@ from etcd_resize.errors import InvalidRequest
 from etcd_resize.model import BUNDLE_FOLDER, MemberSpec
 from etcd_resize.userdata import documents, mime, tuned
 from etcd_resize.userdata.etcdctl import PROFILE_PATH, profile
+from etcd_resize.userdata.on_machine import program
 from etcd_resize.userdata.systemd import NEVER, command, drop_in
 
 UNITS = "/etc/systemd/system"
@@ -69,7 +69,6 @@ WantedBy=multi-user.target
 """
 _MODULES = ("cloud_init_modules", "cloud_config_modules", "cloud_final_modules")
 _FETCHED = "text/x-etcd-resize"
-_PROGRAMS = Path(__file__).with_name("on_machine")
 
 
 def render(spec: MemberSpec, base: bytes) -> bytes:
@@ -94,7 +93,7 @@ def fetching(url: str, sha256: str) -> bytes:
     """
     order = json.dumps({"url": url, "sha256": sha256}, separators=(",", ":"))
     return mime.write(
-        [mime.Part("text/part-handler", _program("fetch_user_data.py")), mime.Part(_FETCHED, order)]
+        [mime.Part("text/part-handler", program("fetch_user_data.py")), mime.Part(_FETCHED, order)]
     )
 
 
@@ -116,10 +115,10 @@ def _document(spec: MemberSpec) -> dict[str, Any]:
     files = [_file(DROP_IN_PATH, settings + _ARCHITECTURE), _file(PROFILE_PATH, profile(spec))]
     files += _for_tls(spec) if bundle else []
     if restoration:
-        files.append(_file(RESTORE_PROGRAM_PATH, _program("restore_etcd.py"), "0755"))
+        files.append(_file(RESTORE_PROGRAM_PATH, program("restore_etcd.py"), "0755"))
     if not spec.release:
         return {"package_update": True, "packages": list(PACKAGES), "write_files": files}
-    files += [_file(UNIT_PATH, _UNIT), _file(INSTALLER_PATH, _program("install_etcd.py"), "0755")]
+    files += [_file(UNIT_PATH, _UNIT), _file(INSTALLER_PATH, program("install_etcd.py"), "0755")]
     return {"write_files": files, "runcmd": [[INSTALLER_PATH, spec.release.url, spec.release.sha256]]}
 
 
@@ -129,8 +128,8 @@ def _for_tls(spec: MemberSpec) -> list[dict[str, str]]:
     service = f"[Service]\nType=oneshot\nExecStart={take}\n"
     timer = f"[Timer]\nOnActiveSec={REVOKED_SECONDS}\nOnUnitActiveSec={REVOKED_SECONDS}\n"
     return [
-        _file(BUNDLE_PROGRAM_PATH, _program("fetch_bundle.py"), "0755"),
-        _file(REVOKED_PROGRAM_PATH, _program("take_revoked.sh"), "0755"),
+        _file(BUNDLE_PROGRAM_PATH, program("fetch_bundle.py"), "0755"),
+        _file(REVOKED_PROGRAM_PATH, program("take_revoked.sh"), "0755"),
         _file(f"{UNITS}/{REVOKED_UNIT}.service", service),
         _file(f"{UNITS}/{REVOKED_UNIT}.timer", timer),
     ]
@@ -138,12 +137,6 @@ def _for_tls(spec: MemberSpec) -> list[dict[str, str]]:
 
 def _file(path: str, content: str, permissions: str = "0644") -> dict[str, str]:
     return {"path": path, "owner": "root:root", "permissions": permissions, "content": content}
-
-
-def _program(name: str) -> str:
-    """The text of a program in ``on_machine``, without what only the linter reads."""
-    lines = (_PROGRAMS / name).read_text(encoding="utf-8").splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith(("# ruff:", "# mypy:")))
 
 
 # --- the user's own document ---------------------------------------------------------------------

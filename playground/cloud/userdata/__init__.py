@@ -9,12 +9,15 @@ from __future__ import annotations
 import email
 import gzip
 import json
+import runpy
 
 from playground.cloud.userdata import cloud_config, flatcar
 from playground.cloud.userdata.configuration import Configuration, InvalidUserData
 from playground.tools import ROOT
 
-FETCHER = ROOT / "functions/etcd_resize/userdata/on_machine/fetch_user_data.py"
+_PROGRAMS = runpy.run_path(str(ROOT / "functions/etcd_resize/userdata/on_machine/__init__.py"))
+"""Not imported: where this runs, what ships is not on the path."""
+FETCHER: str = _PROGRAMS["program"]("fetch_user_data.py")
 """The part handler of a UserData that fetches the real one: a process machine does what it does, and knows no other."""
 FETCHING = ["text/part-handler", "text/x-etcd-resize"]
 
@@ -33,8 +36,7 @@ def fetches(data: bytes) -> tuple[str, str] | None:
     if [part.get_content_type() for part in parts] != FETCHING:
         raise InvalidUserData("it is multi-part, and not one that fetches another")
     handler, order = (str(part.get_payload()).strip() for part in parts)
-    lines = FETCHER.read_text(encoding="utf-8").splitlines(keepends=True)
-    if handler != "".join(line for line in lines if not line.startswith(("# ruff:", "# mypy:"))).strip():
+    if handler != FETCHER.strip():
         raise InvalidUserData("its part handler is not this project's")
     try:
         found = {name: str(value) for name, value in json.loads(order).items()}
