@@ -1,4 +1,4 @@
-"""What commands that start a playground of their own have in common: where it lies, and how they end.
+"""What commands that start a playground of their own have in common: what they take, and how they end.
 
 They end in order, whatever ends them, and with one sentence.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -20,23 +21,38 @@ INTERRUPTED = 128 + signal.SIGINT
 """The exit status after Ctrl-C."""
 
 
-def add_options(parser: argparse.ArgumentParser, *, directory: Path, result: Path, port: int) -> None:
-    """What each of them takes, with its defaults."""
-    parser.add_argument("--directory", type=Path, default=directory, help="where the playground lives")
-    parser.add_argument("--result", type=Path, default=result, help="where the result goes, as JSON")
-    parser.add_argument(
-        "--etcd", type=Path, help="the etcd to run instead of the one that make tools fetched"
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What each of them takes."""
+
+    result: Path
+    directory: Path = tools.ROOT / ".playground"
+    etcd: Path | None = None
+    port: int = 4566
+
+
+def parser(program: str, description: str, *, succeeds: str, default: Options) -> argparse.ArgumentParser:
+    """The command line of a ``program`` that takes these options. ``succeeds``: when its exit status is 0."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m {program}",
+        description=description,
+        epilog=f"Exit status: 0 if {succeeds}, 1 otherwise, {INTERRUPTED} after Ctrl-C.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--port", type=int, default=port, help="port of the local CloudFormation")
-    parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
+    made.add_argument("--directory", type=Path, default=default.directory, help="where the playground lives")
+    made.add_argument("--result", type=Path, default=default.result, help="where the result goes, as JSON")
+    made.add_argument("--etcd", type=Path, help="the etcd to run instead of the one that make tools fetched")
+    made.add_argument("--port", type=int, default=default.port, help="port of the local CloudFormation")
+    return made
 
 
-def conducted(run: Callable[[], int], console: Console) -> int:
+def conducted(run: Callable[[Console], int]) -> int:
     """Run it; the exit status. Ctrl-C and SIGTERM end everything that was started."""
+    console = Console()
     signal.signal(signal.SIGINT, interrupt_once)
     signal.signal(signal.SIGTERM, interrupt_once)
     try:
-        return run()
+        return run(console)
     except KeyboardInterrupt:
         console.print("Interrupted: everything that was started has been ended.")
         return INTERRUPTED

@@ -11,13 +11,13 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from playground import metrics, papers, report, tools
-from playground.commands import add_options, conducted
+from playground import commands, metrics, papers, report, tools
 from playground.demo_run import STACK, Demo
 from playground.local import KINDS, Playground
 from playground.steps import KINDS as DEMOS
@@ -25,16 +25,13 @@ from playground.steps import LARGEST
 from playground.view import choose, draw
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(commands.Options):
     """What the command line says."""
 
+    result: Path = tools.ROOT / "build/demo/result.json"
     demo: str = "resize"
     sizes: tuple[int, ...] = DEMOS["resize"].sizes
-    directory: Path = tools.ROOT / ".playground"
-    result: Path = tools.ROOT / "build/demo/result.json"
-    etcd: Path | None = None
-    port: int = 4566
     machines: str = "process"
     network: str = ""
     leader_leaves: bool = False
@@ -56,12 +53,13 @@ def sizes(text: str) -> tuple[int, ...]:
 def options(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line."""
     default = Options()
-    parser = argparse.ArgumentParser(
-        prog="python -m playground.demo",
-        description="Resize a real etcd cluster with real sam deploys while a writer never stops.",
-        epilog="Exit status: 0 if nothing failed and nothing was lost, 1 otherwise, 130 after Ctrl-C.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = commands.parser(
+        "playground.demo",
+        "Resize a real etcd cluster with real sam deploys while a writer never stops.",
+        succeeds="nothing failed and nothing was lost",
+        default=default,
     )
+    parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
     parser.add_argument(
         "--demo",
         choices=DEMOS,
@@ -76,7 +74,6 @@ def options(arguments: Sequence[str] | None = None) -> Options:
         default=argparse.SUPPRESS,
         help=f"cluster sizes in turn; at the last one a member is replaced, or all are upgraded (default: {usual})",
     )
-    add_options(parser, directory=default.directory, result=default.result, port=default.port)
     parser.add_argument(
         "--machines", choices=KINDS, default=default.machines, help="what a machine is; containers need root"
     )
@@ -131,9 +128,7 @@ def conduct(chosen: Options, console: Console) -> int:
 
 def main(arguments: Sequence[str] | None = None, *, run: Callable[[Options, Console], int] = conduct) -> int:
     """Run the command. Ctrl-C and SIGTERM end everything that was started."""
-    chosen, console = options(arguments), Console()
-    chosen = replace(chosen, directory=chosen.directory.resolve())
-    return conducted(lambda: run(chosen, console), console)
+    return commands.conducted(partial(run, options(arguments)))
 
 
 if __name__ == "__main__":

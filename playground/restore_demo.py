@@ -14,7 +14,8 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,8 @@ from rich.console import Console
 
 from etcd_resize.health.examine import WRITTEN_KEY
 from etcd_resize.snapshot import DIGEST_BYTES
-from playground import papers, tools
+from playground import commands, papers, tools
 from playground.bulk import Contents, Load, contents, everything
-from playground.commands import add_options, conducted
 from playground.connections import Connections, NoAnswerError, first_answer
 from playground.demo_run import SETTLE_SECONDS, STACK, running_urls, why
 from playground.local import Playground
@@ -59,15 +59,12 @@ PHASES = (
 )
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(commands.Options):
     """What the command line says."""
 
-    keys: int = KEYS
-    directory: Path = tools.ROOT / ".playground"
     result: Path = tools.ROOT / "build/restore-demo/result.json"
-    etcd: Path | None = None
-    port: int = 4566
+    keys: int = KEYS
     plain: bool = False
 
 
@@ -238,14 +235,14 @@ def since_then(playground: Playground, began: float) -> list[dict[str, Any]]:
 def options(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line."""
     default = Options()
-    parser = argparse.ArgumentParser(
-        prog="python -m playground.restore_demo",
-        description="Fill a cluster, kill it, and start a new stack from its last snapshot.",
-        epilog="Exit status: 0 if every key is there again, 1 otherwise, 130 after Ctrl-C.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = commands.parser(
+        "playground.restore_demo",
+        "Fill a cluster, kill it, and start a new stack from its last snapshot.",
+        succeeds="every key is there again",
+        default=default,
     )
+    parser.add_argument("--plain", action="store_true", help="write lines, draw nothing")
     parser.add_argument("--keys", type=amount, default=default.keys, help="how many keys")
-    add_options(parser, directory=default.directory, result=default.result, port=default.port)
     return Options(**vars(parser.parse_args(arguments)))
 
 
@@ -277,9 +274,7 @@ def conduct(chosen: Options, console: Console) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Ctrl-C and SIGTERM end everything that was started."""
-    chosen, console = options(arguments), Console()
-    chosen = replace(chosen, directory=chosen.directory.resolve())
-    return conducted(lambda: conduct(chosen, console), console)
+    return commands.conducted(partial(conduct, options(arguments)))
 
 
 if __name__ == "__main__":

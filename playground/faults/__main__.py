@@ -6,43 +6,36 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
 from rich.console import Console
 
-from playground import tools
-from playground.commands import conducted
+from playground import commands, tools
 from playground.faults import report, table
 from playground.faults.mailbox import Mailbox
 from playground.faults.run import Runner
 from playground.faults.world import Cloud
 
-RESULT = tools.ROOT / "build/faults/result.json"
+DEFAULT = commands.Options(
+    result=tools.ROOT / "build/faults/result.json", directory=tools.ROOT / ".playground/faults", port=4591
+)
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m playground.faults",
-        description="Break an etcd cluster in every way of the table while it is resized, and see what holds.",
-        epilog="Exit status: 0 if every fault that was tried held, 1 otherwise, 130 after Ctrl-C.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    parser = commands.parser(
+        "playground.faults",
+        "Break an etcd cluster in every way of the table while it is resized, and see what holds.",
+        succeeds="every fault that was tried held",
+        default=DEFAULT,
     )
     parser.add_argument(
         "--only", nargs="+", default=[], metavar="NAME", help="names, or what they begin with, or groups"
     )
     parser.add_argument("--list", action="store_true", help="list the faults, run nothing")
     parser.add_argument(
-        "--etcd", type=Path, help="the etcd to run instead of the one that make tools fetched"
-    )
-    parser.add_argument(
         "--side-by-side", type=int, default=2, metavar="N", help="how many stacks at the same time"
     )
-    parser.add_argument(
-        "--directory", type=Path, default=tools.ROOT / ".playground/faults", help="where it all lives"
-    )
-    parser.add_argument("--result", type=Path, default=RESULT, help="where the result goes, as JSON")
-    parser.add_argument("--port", type=int, default=4591, help="port of the local CloudFormation")
     parser.add_argument("--network", default="127.91", help="first two numbers of the addresses")
     return parser.parse_args(arguments)
 
@@ -80,8 +73,9 @@ def conduct(chosen: argparse.Namespace, console: Console) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command. Ctrl-C and SIGTERM end everything that was started."""
-    chosen, console = options(arguments), Console()
+    chosen = options(arguments)
     if chosen.list:
+        console = Console()
         for fault in table.named(chosen.only):
             console.print(
                 f"{fault.group:<9} {fault.name}\n{'':10}{fault.cause}: {fault.after}",
@@ -89,7 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 highlight=False,
             )
         return 0
-    return conducted(lambda: conduct(chosen, console), console)
+    return commands.conducted(partial(conduct, chosen))
 
 
 if __name__ == "__main__":
