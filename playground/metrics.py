@@ -7,7 +7,6 @@ playground. Nothing here knows what a metric means.
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +15,7 @@ from typing import Any, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from playground.local import Playground, PlaygroundError
+from playground.threads import StoppableThread
 
 SECONDS = 5.0
 """Between two reports; in AWS it is a minute."""
@@ -29,8 +29,7 @@ class Recorder:
         self._playground = playground
         self._stack = stack
         self._every = every
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="metrics", daemon=True)
+        self._thread = StoppableThread(self._run, "metrics")
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -39,11 +38,10 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._thread.stop()
 
     def _run(self) -> None:
-        while not self._over.wait(self._every):
+        while not self._thread.rest(self._every):
             try:
                 self._playground.invoke(self._stack, FUNCTION)
             except (PlaygroundError, ClientError, BotoCoreError):

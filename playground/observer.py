@@ -16,6 +16,7 @@ from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model import ClusterView, Health, Member, is_tls
 from playground.papers import Papers, none
+from playground.threads import StoppableThread
 
 PERIOD = 0.5
 """Seconds between two looks."""
@@ -76,8 +77,7 @@ class Observer:
         self._period = period
         self._gateway: EtcdGateway | None = None
         self._looking = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="observer", daemon=True)
+        self._thread = StoppableThread(self._run, "observer")
         self.latest = NOTHING
         self.history: list[tuple[float, ClusterView]] = []
         """What was seen, and when, in seconds since the epoch; only views that differ in more than lag or size."""
@@ -88,9 +88,7 @@ class Observer:
 
     def stop(self) -> None:
         """End the thread and close the connections."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
         self._let_go()
 
     def endpoints(self) -> tuple[str, ...]:
@@ -135,6 +133,6 @@ class Observer:
             self._gateway = None
 
     def _run(self) -> None:
-        while not self._stop.is_set():
+        while not self._thread.stopped:
             self.look()
-            self._stop.wait(self._period)
+            self._thread.rest(self._period)

@@ -6,7 +6,6 @@ recorded. Nothing here looks at the cluster or decides about the demo.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from rich.text import Text
 
 from etcd_resize.model import ClusterView, Member, hex_id
 from playground.observer import NOTHING, in_order, role
+from playground.threads import StoppableThread
 
 EVENTS_SHOWN = 8
 FEWEST_EVENTS = 2
@@ -245,8 +245,7 @@ class PlainView:
         self._every = every
         self._last = Frame()
         self._told, self._told_at = self._last.writes, 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="view", daemon=True)
+        self._thread = StoppableThread(self._run, "view")
 
     def start(self) -> None:
         """Begin to show."""
@@ -254,9 +253,7 @@ class PlainView:
 
     def stop(self) -> None:
         """Show the last frame and end."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
         self.tell(writes=True)
 
     def tell(self, *, writes: bool = False) -> None:
@@ -270,7 +267,7 @@ class PlainView:
         self._last = now
 
     def _run(self) -> None:
-        while not self._stop.wait(self._every):
+        while not self._thread.rest(self._every):
             self.tell()
 
 

@@ -17,6 +17,7 @@ from itertools import count, pairwise
 from typing import Protocol
 
 from playground.connections import NoAnswerError, first_answer
+from playground.threads import StoppableThread
 
 BATCH = 1000
 """Keys in one range when reading back: far below gRPC's 4 MiB for a message."""
@@ -207,8 +208,7 @@ class Writer:
         self._clock = clock
         self._turn = 0
         self._resting: dict[str, float] = {}
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
+        self._thread = StoppableThread(self._run, "writer")
 
     def start(self) -> None:
         """Begin as soon as there is an endpoint."""
@@ -216,9 +216,7 @@ class Writer:
 
     def stop(self) -> None:
         """Let the write that is under way come to its end, and write no more."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.stop()
 
     def write(self, number: int) -> None:
         """One write with all its attempts, entered into the ledger."""
@@ -258,10 +256,10 @@ class Writer:
 
     def _run(self) -> None:
         while not self._endpoints():
-            if self._stop.wait(self._timing.breath):
+            if self._thread.rest(self._timing.breath):
                 return
         for number in count():
-            if self._stop.is_set():
+            if self._thread.stopped:
                 return
             try:
                 self.write(number)
@@ -269,7 +267,7 @@ class Writer:
                 # A writer that stops without a word would look like one without failures.
                 self.ledger.fail(self.keys.key(number), f"the writer itself ended: {error!r}")
                 raise
-            self._stop.wait(self._timing.pause)
+            self._thread.rest(self._timing.pause)
 
 
 def read_back(
