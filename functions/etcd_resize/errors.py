@@ -22,6 +22,12 @@ def sentence(text: str, limit: int = REASON_LIMIT) -> str:
     return f"{line[:head]}...{line[len(line) - (limit - 3 - head) :]}"
 
 
+def quoted(value: object, limit: int) -> str:
+    """``value`` as a sentence quotes it: at most ``limit`` characters of it."""
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")
+
+
 class EtcdResizeError(Exception):
     """Base of all errors of this package; its text is one sentence, fit for a stack event."""
 

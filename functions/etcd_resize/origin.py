@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 from urllib.parse import SplitResult, urlsplit
 
-from etcd_resize.errors import InvalidRequest
+from etcd_resize.errors import InvalidRequest, quoted
 
 _SUFFIXES = {
     "aws": "amazonaws.com",
@@ -23,6 +24,7 @@ _SUFFIXES = {
     "aws-us-gov": "amazonaws.com",
 }
 """What the names of S3's hosts end in, by partition (botocore's ``endpoints.json``)."""
+_clip = partial(quoted, limit=80)
 _GLOBAL_REGION = "us-east-1"
 """The one region whose buckets are also reached without its name."""
 
@@ -88,8 +90,3 @@ def _buckets(partition: str, region: str) -> Iterator[str]:
 
 def _is_loopback(url: SplitResult) -> bool:
     return re.fullmatch(r"127(\.[0-9]{1,3}){3}(:[0-9]{1,5})?", url.netloc) is not None
-
-
-def _clip(value: object, limit: int = 80) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")

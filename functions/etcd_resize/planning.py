@@ -438,19 +438,18 @@ def _no_quorum(view: ClusterView) -> Wait | None:
 
 
 def _alarm(view: ClusterView) -> Refuse | None:
-    raised = [alarm for alarm in view.alarms if alarm.split()[0] in UNHEALTHY_ALARMS]
-    if not raised:
-        return None
-    return Refuse(f"alarm {', '.join(raised)} is raised: clear its cause, disarm it, then resize again")
+    cure = "clear its cause, disarm it, then resize again"
+    return _raised(view, UNHEALTHY_ALARMS, cure)
 
 
 def _corrupt(view: ClusterView) -> Refuse | None:
-    raised = [alarm for alarm in view.alarms if alarm.split()[0] == "CORRUPT"]
-    if not raised:
-        return None
-    return Refuse(
-        f"alarm {', '.join(raised)} is raised: data may be damaged, and is left as it is; replace that member"
-    )
+    cure = "data may be damaged, and is left as it is; replace that member"
+    return _raised(view, frozenset({"CORRUPT"}), cure)
+
+
+def _raised(view: ClusterView, alarms: Collection[str], cure: str) -> Refuse | None:
+    raised = [alarm for alarm in view.alarms if alarm.split()[0] in alarms]
+    return Refuse(f"alarm {', '.join(raised)} is raised: {cure}") if raised else None
 
 
 def _pending_learner(view: ClusterView) -> Wait | None:

@@ -14,9 +14,10 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
-from etcd_resize.errors import InvalidRequest
+from etcd_resize.errors import InvalidRequest, quoted
 from etcd_resize.model import TUNING, UNTUNED, Identity, Release, User, is_tls
 from etcd_resize.userdata import RENDERERS
 
@@ -56,6 +57,8 @@ _LATER = {
 }
 """What a stack of an earlier version does not send: without these its Deletes would be of nothing."""
 
+_clip = partial(quoted, limit=32)
+
 Parser: TypeAlias = Callable[[Any], Any]
 
 
@@ -80,7 +83,7 @@ class MemberProperties:
     comes from, if not from the distribution. ``tuning``: ``ETCD_*`` variables of the stack's own parameters.
     ``restore_from``: the snapshot that a bootstrap starts from, ``s3://bucket/key``; empty for no data.
     ``machine``: attributes that the answer repeats word for word for the life of the member.
-    ``trust``: None without TLS. ``settings``: all that a machine is made with and keeps, in short, by property.
+    ``settings``: all that a machine is made with and keeps, in short, by property.
     ``trust``: None without TLS. ``user``: as whom the function asks etcd; None where etcd asks for nobody.
     """
 
@@ -292,11 +295,6 @@ def _with_suggestion(name: str, fields: Mapping[str, Parser]) -> str:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and len(value.encode(errors="replace")) <= _ENVELOPE_LIMIT
-
-
-def _clip(value: object, limit: int = 32) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")
 
 
 # --- one parser a form: the value, or ValueError with the rest of the sentence ----------------------

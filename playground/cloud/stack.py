@@ -145,11 +145,7 @@ class Revision:
                 self.template.get("Resources", {}).get(logical),
                 attribute,
                 self._stack.resources,
-                self.parameters,
-                self.conditions,
-                self.template.get("Mappings", {}),
-                self._stack.name,
-                self._stack.id,
+                *self._scope,
             )
         )
 
@@ -172,12 +168,14 @@ class Revision:
         return parts.resolve_references(
             copy.deepcopy(value),
             self._stack.resources,
-            self.parameters,
-            self.conditions,
-            self.template.get("Mappings", {}),
-            self._stack.name,
-            self._stack.id,
+            *self._scope,
         )
+
+    @property
+    def _scope(self) -> tuple[Record, dict[str, bool], Record, str, str]:
+        """What ministack resolves references with, besides the resources: in the order in which it takes them."""
+        mappings = self.template.get("Mappings", {})
+        return self.parameters, self.conditions, mappings, self._stack.name, self._stack.id
 
     def _chosen(self, value: Any) -> Any:
         """A part of the template without the branches of Fn::If that its condition leaves out."""

@@ -10,7 +10,7 @@ from etcd_resize.aws import Journal, Snapshots, Vault
 from etcd_resize.errors import EtcdResizeError, Refused, Retryable
 from etcd_resize.gateway import Gateway
 from etcd_resize.health.report import Found, Report, judge
-from etcd_resize.model import UNTUNED, ClusterView, Credentials, Member, hex_id
+from etcd_resize.model import UNTUNED, ClusterRecord, ClusterView, Credentials, Member, hex_id
 from etcd_resize.service.pursuit import Clock
 from etcd_resize.service.trust import kept
 
@@ -43,7 +43,6 @@ def examine(
     ``quota``: bytes that a member's database may have if the journal does not say with which its machine was made.
     ``snapshot_limit``: seconds that the newest snapshot may be old, None for any.
 
-
     Raises Refused when the bucket cannot be read. A cluster that does not answer is a report.
     """
     known = sources.journal.cluster(cluster)
@@ -70,15 +69,21 @@ def examine(
     if not endpoints:
         return judge(replace(found, problem=f"the journal knows no member of {cluster}"))
     with closing(sources.connect(endpoints, credentials)) as gateway:
-        try:
-            view = gateway.view()
-        except EtcdResizeError as problem:
-            return judge(replace(found, problem=str(problem)))
-        if known and known.cluster_id != view.cluster_id:
-            told = f"{hex_id(view.cluster_id)} answers, but {cluster} is {hex_id(known.cluster_id)} by the journal"
-            return judge(replace(found, problem=f"the cluster {told}"))
-        writes, unwritten = _written(gateway, view, f"{found.now:.0f}")
-    return judge(replace(found, view=view, writes=writes, unwritten=unwritten))
+        return judge(_seen(gateway, found, known))
+
+
+def _seen(gateway: Gateway, found: Found, known: ClusterRecord | None) -> Found:
+    """``found`` with what the members say, or with why they say nothing that counts."""
+    try:
+        view = gateway.view()
+    except EtcdResizeError as problem:
+        return replace(found, problem=str(problem))
+    if known and known.cluster_id != view.cluster_id:
+        ours, theirs = hex_id(known.cluster_id), hex_id(view.cluster_id)
+        told = f"the cluster {theirs} answers, but {found.cluster} is {ours} by the journal"
+        return replace(found, problem=told)
+    writes, unwritten = _written(gateway, view, f"{found.now:.0f}")
+    return replace(found, view=view, writes=writes, unwritten=unwritten)
 
 
 def _written(gateway: Gateway, view: ClusterView, value: str) -> tuple[dict[int, float], dict[int, str]]:

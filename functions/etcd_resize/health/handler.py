@@ -45,9 +45,8 @@ def handler(event: object, context: Any) -> dict[str, Any]:
 def _log(report: Report, stack: str, request: str) -> None:
     """One line a member, and one for the cluster, each with the stack and the request."""
     logger = Logger(service="etcd-resize", level="INFO")
-    logger.append_keys(
-        stack=stack, cluster=report.cluster, request=request
-    )  # a warm function's logger is an old one
+    # not in its constructor: a warm function's logger is an old one
+    logger.append_keys(stack=stack, cluster=report.cluster, request=request)
     data = as_data(report)
     for one in data.pop("members"):
         tell = logger.info if one["healthy"] else logger.warning

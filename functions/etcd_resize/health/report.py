@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from etcd_resize.model import UNTUNED, ClusterView, Identity, Member, MemberRecord, host_of
 
@@ -117,20 +117,21 @@ def _snapshot_used(found: Found) -> float | None:
 
 def judge(found: Found) -> Report:
     """The report of what was found."""
-    age = None if found.snapshot_at is None else max(0.0, found.now - found.snapshot_at)
-    left = _own_days(found)
-    if found.view is None:
-        return Report(
-            found.cluster,
-            UNAVAILABLE,
-            found.size,
-            snapshot_age=age,
-            snapshot_used=_snapshot_used(found),
-            certificate_days=left,
-            problems=(found.problem,),
-            warnings=tuple(_warnings((), found)),
-        )
-    view = found.view
+    unseen = Report(
+        found.cluster,
+        UNAVAILABLE,
+        found.size,
+        snapshot_age=None if found.snapshot_at is None else max(0.0, found.now - found.snapshot_at),
+        snapshot_used=_snapshot_used(found),
+        certificate_days=_own_days(found),
+        problems=(found.problem,),
+        warnings=tuple(_warnings((), found)),
+    )
+    return _seen(unseen, found, found.view) if found.view else unseen
+
+
+def _seen(unseen: Report, found: Found, view: ClusterView) -> Report:
+    """The report with what is to be said when a member answered."""
     members = tuple(_member(member, found, view) for member in view.members)
     present = [(identity, record) for identity, record in found.recorded if record.state != "left"]
     ours = [member for member in view.members if any(_is(identity, member) for identity, _ in present)]
@@ -138,23 +139,18 @@ def judge(found: Found) -> Report:
     ghosts = tuple(member.label for member in ours if hosts.isdisjoint(map(host_of, member.peer_urls)))
     strays = tuple(_strays(view, present)) if view.has_quorum else ()
     problems = tuple(_problems(view, members, ghosts, strays))
-    sound = not problems and len(ours) == found.size
-    return Report(
-        cluster=found.cluster,
-        state=UNAVAILABLE if not view.has_quorum else HEALTHY if sound else DEGRADED,
-        size=found.size,
+    if not problems and len(ours) != found.size:
+        problems = (f"{found.size} members are wanted, and {len(ours)} are there",)
+    return replace(
+        unseen,
+        state=UNAVAILABLE if not view.has_quorum else DEGRADED if problems else HEALTHY,
         ours=len(ours),
         members=members,
         view=view,
         alarms=view.alarms,
         ghosts=ghosts,
         strays=strays,
-        snapshot_age=age,
-        snapshot_used=_snapshot_used(found),
-        certificate_days=left,
-        problems=problems
-        if sound or problems
-        else (f"{found.size} members are wanted, and {len(ours)} are there",),
+        problems=problems,
         warnings=tuple(_warnings(members, found)),
     )
 

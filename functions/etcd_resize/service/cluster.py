@@ -57,9 +57,8 @@ class ClusterEvent(Event):
             return self._accept(wanted, planning.plan_check)
         gone = [url for url in reversed(old.endpoints) if url not in wanted.endpoints]
         only_shrinks = old.size > wanted.size and set(wanted.endpoints) <= set(old.endpoints)
-        if (
-            not only_shrinks
-        ):  # whom no child of ours stands for was dropped from ExistingEndpoints, and does not leave
+        if not only_shrinks:
+            # whom no child of ours stands for was dropped from ExistingEndpoints, and does not leave
             gone = [url for url in gone if self._is_ours(wanted.cluster, url)]
         if not gone:
             return self._accept(wanted, planning.plan_check)

@@ -238,8 +238,11 @@ class Event:
         for ghost in ghosts:
             logger.warning("a ghost was taken out: %s", ghost)
             if record := self.journal.member(ghost.identity):
-                left = replace(record, state="left", at=self.clock.time())
-                self.journal.record_member(ghost.identity, left)
+                self.write_off(ghost.identity, record)
+
+    def write_off(self, identity: Identity, record: MemberRecord) -> None:
+        """Write down that the member is out."""
+        self.journal.record_member(identity, replace(record, state="left", at=self.clock.time()))
 
     def doomed(self, cluster: str, *, bootstrapped: bool) -> bool:
         """Whether the whole cluster goes: its stack is being deleted, or was never created to its end."""

@@ -34,7 +34,7 @@ from etcd_resize.model import (
 from etcd_resize.planning import Progress
 from etcd_resize.request import MemberProperties, Request
 from etcd_resize.service.event import GOODBYE_SECONDS, Answer, Event, Outside
-from etcd_resize.service.pursuit import Pursuit
+from etcd_resize.service.pursuit import Planner, Pursuit
 
 logger = logging.getLogger(__name__)
 
@@ -107,13 +107,12 @@ class MemberEvent(Event):
             evict,
             (lambda progress: planning.plan_release(identity, progress)) if doomed else None,
         )
-        self._write_off(identity, record)
+        self._write_off_for_good(identity, record)
         return {}
 
-    def _write_off(self, identity: Identity, record: MemberRecord) -> None:
+    def _write_off_for_good(self, identity: Identity, record: MemberRecord) -> None:
         """It is out, and nothing goes back to it any more."""
-        left = replace(record, state="left", at=self.clock.time(), successor="")
-        self.journal.record_member(identity, left)
+        self.write_off(identity, replace(record, successor=""))
 
     def _abandon(self, wanted: MemberProperties) -> None:
         """Take the learner out that was to replace this member, and let its machine go.
@@ -146,12 +145,12 @@ class MemberEvent(Event):
             logger.warning("%s stays for now: %s", old.identity, reason)
             return
         if record:
-            self.journal.record_member(old.identity, replace(record, state="left", at=self.clock.time()))
+            self.write_off(old.identity, record)
 
     def _forestall(self, identity: Identity, known: MemberRecord | None) -> None:
         """A Create that still runs must see that its Delete has been; a replacement cannot be rolled back any more."""
         if known and known.successor:
-            self._write_off(identity, known)
+            self._write_off_for_good(identity, known)
             return
         record = self.journal.member(identity)
         if record is None or (record.state == "left" and record.stack_id != self.request.stack_id):
@@ -192,38 +191,51 @@ class MemberEvent(Event):
             return self._bootstrap(wanted, record if mine else None)
         if replaces and (old := self.journal.member(replaces)) and self._owned(old):
             self.journal.record_member(replaces, replace(old, successor=str(wanted.identity)))
-        claimed, ghosts = mine, dict[Identity, Ghost]()
+        ghosts: dict[Identity, Ghost] = {}
         with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
-
-            def plan(view: ClusterView, progress: Progress) -> Plan:
-                nonlocal claimed
-                if not claimed and view.at(wanted.identity.peer_url):
-                    # the same event may run twice at once: the other one writes its intention before it adds
-                    claimed = self._mine(self.journal.member(wanted.identity))
-                ghosts.update({ghost.identity: ghost for ghost in self._leftovers(wanted.identity, view)})
-                decided = planning.plan_join(
-                    wanted.identity,
-                    view,
-                    progress,
-                    claimed=claimed,
-                    ghosts=tuple(ghosts.values()),
-                    replaces=replaces,
-                    version=versions.of_release(wanted.release.url if wanted.release else wanted.image),
-                )
-                if decided.steps and isinstance(decided.steps[0], AddLearner | Remove):
-                    # too large? then before anything is changed
-                    self._joining_answer(wanted, view, 0, replaces)
-                if decided.steps and isinstance(decided.steps[0], AddLearner):
-                    self._intend(wanted.identity)
-                    claimed = True
-                return decided
-
-            view = pursuit.run(plan)
+            view = pursuit.run(self._joining(wanted, replaces, ghosts, claimed=mine))
             self._unless_deleted(pursuit, wanted.identity, endpoints)
         self.bury(ghosts.values())
         if replaces and view.at(replaces.peer_url) is None and (old := self.journal.member(replaces)):
-            self.journal.record_member(replaces, replace(old, state="left", at=self.clock.time()))
+            self.write_off(replaces, old)
         return self._joined(wanted, view, record if mine else None, replaces)
+
+    def _joining(
+        self,
+        wanted: MemberProperties,
+        replaces: Identity | None,
+        ghosts: dict[Identity, Ghost],
+        *,
+        claimed: bool,
+    ) -> Planner:
+        """How it joins, by what is seen. Those that are in its way are put into ``ghosts``.
+
+        Before anything is changed the answer is measured, and before the learner is added the intention is written.
+        """
+
+        def plan(view: ClusterView, progress: Progress) -> Plan:
+            nonlocal claimed
+            if not claimed and view.at(wanted.identity.peer_url):
+                # the same event may run twice at once: the other one writes its intention before it adds
+                claimed = self._mine(self.journal.member(wanted.identity))
+            ghosts.update({ghost.identity: ghost for ghost in self._leftovers(wanted.identity, view)})
+            decided = planning.plan_join(
+                wanted.identity,
+                view,
+                progress,
+                claimed=claimed,
+                ghosts=tuple(ghosts.values()),
+                replaces=replaces,
+                version=versions.of_release(wanted.release.url if wanted.release else wanted.image),
+            )
+            if decided.steps and isinstance(decided.steps[0], AddLearner | Remove):
+                self._joining_answer(wanted, view, 0, replaces)
+            if decided.steps and isinstance(decided.steps[0], AddLearner):
+                self._intend(wanted.identity)
+                claimed = True
+            return decided
+
+        return plan
 
     def _unless_deleted(self, pursuit: Pursuit, identity: Identity, endpoints: Sequence[str]) -> None:
         """A Delete that came between the intention and the add found nothing to remove: then it is removed here."""
@@ -349,9 +361,8 @@ class MemberEvent(Event):
         self, wanted: MemberProperties, initial_cluster: tuple[tuple[str, str], ...], state: str, token: str
     ) -> MemberSpec:
         trusted = self.trusted(wanted.identity.cluster)
-        if (
-            trusted and self._bundle is None
-        ):  # asked for once an event, as a URL is: another one is another answer
+        if trusted and self._bundle is None:
+            # asked for once an event, as a URL is: another one is another answer
             self._bundle, signed = trusted.bundle(wanted.identity)
             self._serial, self._expires = signed.serial, signed.expires
         return MemberSpec(

@@ -193,9 +193,9 @@ def _check_settings(path: str, file: Mapping[str, Any], spec: MemberSpec) -> Non
     needed = spec.environment()
     after_ours = posixpath.basename(path) > posixpath.basename(DROP_IN_PATH)
     last = path == DEFAULTS_PATH or (path != UNIT_PATH and after_ours)
-    flags = [f"--?{name.removeprefix('ETCD_').lower().replace('_', '-')}" for name in (*needed, *NEVER)]
+    flags = [f"--?{tuned.flag(name)}" for name in (*needed, *NEVER)]
     unwanted = re.compile("|".join([rf"(?<![\w-]){flag}(?![\w-])" for flag in flags]))
-    lines = [line for line in content.splitlines() if not line.lstrip().startswith(("#", ";"))]
+    lines = tuned.lines_of(content)
     found = [match[0] for line in lines for match in unwanted.finditer(line)]
     found += [name for name in needed if last and any(re.search(rf"\b{name}\b", line) for line in lines)]
     if found:

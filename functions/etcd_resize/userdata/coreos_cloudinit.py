@@ -80,13 +80,7 @@ def render(spec: MemberSpec, base: bytes) -> bytes:
     if not documents.is_null(_find(coreos, "etcd")):
         raise InvalidRequest("BaseUserData configures coreos.etcd, which is etcd 0.4: use coreos.etcd2")
     given = _mapping(coreos, "etcd2", "coreos.")
-    if _find(given, "force-new-cluster") is not None:
-        raise InvalidRequest(
-            "BaseUserData has coreos.etcd2.force-new-cluster, which makes no member: take it out"
-        )
-    for variable, _ in spec.settings:
-        if variable in TUNING.values() and _find(given, tuned.flag(variable)) is not None:
-            raise tuned.refusal(variable, "coreos.etcd2")
+    _check_keys(given, spec)
     data_dir = spec.data_dir or _text(_find(given, "data-dir")) or USUAL_DATA_DIR
     environment = _environment(spec)
     identity = {name: environment[name] for name in _IDENTITY if name in environment}
@@ -306,6 +300,17 @@ def _files(root: yaml.MappingNode, ours: Mapping[str, str], spec: MemberSpec) ->
         *kept,
         *({"path": path, "permissions": "0644", "content": content} for path, content in ours.items()),
     ]
+
+
+def _check_keys(given: yaml.MappingNode, spec: MemberSpec) -> None:
+    """Refuse keys of ``coreos.etcd2`` that make no member, or that are parameters of the stack."""
+    if _find(given, "force-new-cluster") is not None:
+        raise InvalidRequest(
+            "BaseUserData has coreos.etcd2.force-new-cluster, which makes no member: take it out"
+        )
+    for variable, _ in spec.settings:
+        if variable in TUNING.values() and _find(given, tuned.flag(variable)) is not None:
+            raise tuned.refusal(variable, "coreos.etcd2")
 
 
 def _check_variables(content: str, where: str, spec: MemberSpec) -> None:

@@ -13,9 +13,10 @@ import json
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any, TypeAlias
 
-from etcd_resize.errors import InvalidRequest
+from etcd_resize.errors import InvalidRequest, quoted
 from etcd_resize.model import MemberSpec
 from etcd_resize.userdata import tuned
 
@@ -37,6 +38,8 @@ _KEYS = {
     "systemd": {"units": "name"},
 }
 """The lists of the specification, and the key of each: there may be one of each key."""
+
+_clip = partial(quoted, limit=64)
 
 _SECTIONS = ("ignition", "kernelArguments", *_KEYS)
 _ETCD_UNITS = ("etcd.service", "etcd2.service", "etcd-member.service")
@@ -184,11 +187,6 @@ def _newer(document: Document, own: Document) -> str:
     return max(versions, key=lambda version: [int(part) for part in version.split(".")])
 
 
-def _clip(value: object, limit: int = 64) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return repr(text if len(text) <= limit else f"{text[: limit - 3]}...")
-
-
 # --- what may not be in both -------------------------------------------------------------------------
 
 
@@ -262,28 +260,29 @@ def _cleaned(dropin: Document, last: str, unit: str, environment: Mapping[str, s
         )
     if not isinstance(contents, str):
         return dropin
+    return {**dropin, "contents": _without_flags(contents, f"{_clip(name)} of {unit}", environment)}
+
+
+def _without_flags(contents: str, where: str, environment: Mapping[str, str]) -> str:
     if found := _DANGEROUS.search(contents):
         raise InvalidRequest(
-            f"BaseUserData has {found[0]} in {_clip(name)} of {unit}, which would override the member's settings:"
+            f"BaseUserData has {found[0]} in {where}, which would override the member's settings:"
             " leave it out"
         )
-    flags = "|".join(
-        [variable.removeprefix("ETCD_").lower().replace("_", "-") for variable in environment]
-        + ["discovery[a-z-]*"]
-    )
+    flags = "|".join([*map(tuned.flag, environment), "discovery[a-z-]*"])
     flag = re.compile(
         rf"""(?<![\w-])--?(?:{flags})(?:(?:=|[ \t]+)(?:"[^"\n]*"|'[^'\n]*'|[^\s"'\\-][^\s"'\\]*))?(?![\w=-])"""
     )
 
-    def without_flags(setting: re.Match[str]) -> str:
+    def cleaned(setting: re.Match[str]) -> str:
         key, value = setting[1], setting[2]
         if key == "ExecStart" and value.strip() and not _WRAPPER.match(value):
             raise InvalidRequest(
-                f"BaseUserData starts something else than etcd-wrapper in {_clip(name)} of {unit}:"
+                f"BaseUserData starts something else than etcd-wrapper in {where}:"
                 " leave its ExecStart out, variables may stay"
             )
         if key == "ExecStart" or "ETCD_OPTS" in value:
             return setting[0][: setting.start(2) - setting.start()] + flag.sub("", value)
         return setting[0]
 
-    return {**dropin, "contents": _SETTING.sub(without_flags, contents)}
+    return _SETTING.sub(cleaned, contents)

@@ -18,12 +18,14 @@ def flag(variable: str) -> str:
     return variable.removeprefix("ETCD_").lower().replace("_", "-")
 
 
-def check(text: str, where: str, spec: MemberSpec) -> None:
-    """Raise InvalidRequest if ``text``, a file that configures etcd, sets what ``spec`` has from a parameter.
+def lines_of(text: str) -> list[str]:
+    """The lines of a file that configures etcd, without those that are comments for systemd or a shell."""
+    return [line for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
 
-    Lines that are comments, for systemd or a shell, say nothing.
-    """
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith(("#", ";"))]
+
+def check(text: str, where: str, spec: MemberSpec) -> None:
+    """Raise InvalidRequest if ``text``, a file that configures etcd, sets what ``spec`` has from a parameter."""
+    lines = lines_of(text)
     for variable, _ in spec.settings:
         sets = rf"\b{variable}\b|(?<![\w-])--?{flag(variable)}(?![\w-])"
         if variable in _PROPERTIES and any(re.search(sets, line) for line in lines):

@@ -9,8 +9,6 @@ from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
 from playground.faults.world import World
 
-PROTECT = "DisableApiTermination.Value=true&InstanceId=i-"
-CHECK = "DryRun=true"
 LIFT = "DisableApiTermination.Value=false"
 COMPLETES, ROLLS_BACK = "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"
 
