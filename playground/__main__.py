@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TypeAlias
 
 from playground import containers, tools, tree
 from playground.local import (
@@ -37,6 +38,8 @@ ACTIONS = ("snapshot", "defragment")
 DOWN_SECONDS = 30.0
 """How long `down` waits for `up` to end everything in order."""
 
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001 - it has no other name
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
@@ -56,7 +59,6 @@ def _parser() -> argparse.ArgumentParser:
         description="A small AWS on this machine: a local CloudFormation for real sam, and machines that boot etcd. "
         "It needs no account and no docker, and no root unless the machines are containers.",
     )
-    commands = parser.add_subparsers(title="commands", required=True)
     directory = argparse.ArgumentParser(add_help=False)
     directory.add_argument(
         "--directory",
@@ -64,6 +66,28 @@ def _parser() -> argparse.ArgumentParser:
         default=Path(".playground"),
         help="where everything lies (default: %(default)s)",
     )
+    commands = parser.add_subparsers(title="commands", required=True)
+    _add_up(commands, directory)
+    status = commands.add_parser("status", parents=[directory], help="show the stacks and the machines")
+    status.set_defaults(command=_status)
+    _add_health(commands, directory)
+    _add_maintain(commands, directory)
+    _add_shell(commands, directory)
+    down = commands.add_parser(
+        "down", parents=[directory], help="end everything, also after an `up` that was killed"
+    )
+    down.set_defaults(command=_down)
+    trees = commands.add_parser(
+        "trees", help="build what container machines boot, if it is not there yet (root; a few minutes)"
+    )
+    trees.set_defaults(command=_trees)
+    return parser
+
+
+# ---- up ----
+
+
+def _add_up(commands: Commands, directory: argparse.ArgumentParser) -> None:
     up = commands.add_parser(
         "up",
         parents=[directory],
@@ -94,46 +118,6 @@ def _parser() -> argparse.ArgumentParser:
         help="the Debian of container machines (default: %(default)s)",
     )
     up.set_defaults(command=_up)
-    status = commands.add_parser("status", parents=[directory], help="show the stacks and the machines")
-    status.set_defaults(command=_status)
-    health = commands.add_parser(
-        "health",
-        parents=[directory],
-        help="ask a stack's ClusterHealth how its cluster is",
-        description="Invoke the function ClusterHealth. The exit status is 0 for a healthy cluster, 2 for another one.",
-    )
-    health.add_argument("--stack", default=STACK, help="the stack (default: %(default)s)")
-    health.add_argument("--json", action="store_true", help="print the report as data")
-    health.set_defaults(command=_health)
-    maintain = commands.add_parser(
-        "maintain",
-        parents=[directory],
-        help="take a snapshot of a stack's cluster, or defragment it",
-        description="Invoke the function ClusterMaintenance, and print what it answers.",
-    )
-    maintain.add_argument("action", choices=ACTIONS)
-    maintain.add_argument("--stack", default=STACK, help="the stack (default: %(default)s)")
-    maintain.set_defaults(command=_maintain)
-    shell = commands.add_parser(
-        "shell",
-        parents=[directory],
-        help="run a command in a container machine, a shell if none is given (root)",
-    )
-    shell.add_argument("machine", help="the name of its member, or its instance id")
-    shell.add_argument("command_line", nargs=argparse.REMAINDER, metavar="command")
-    shell.set_defaults(command=_shell)
-    down = commands.add_parser(
-        "down", parents=[directory], help="end everything, also after an `up` that was killed"
-    )
-    down.set_defaults(command=_down)
-    trees = commands.add_parser(
-        "trees", help="build what container machines boot, if it is not there yet (root; a few minutes)"
-    )
-    trees.set_defaults(command=_trees)
-    return parser
-
-
-# ---- up ----
 
 
 def _up(options: argparse.Namespace) -> int:
@@ -236,6 +220,18 @@ def _status(options: argparse.Namespace) -> int:
 # ---- health ----
 
 
+def _add_health(commands: Commands, directory: argparse.ArgumentParser) -> None:
+    health = commands.add_parser(
+        "health",
+        parents=[directory],
+        help="ask a stack's ClusterHealth how its cluster is",
+        description="Invoke the function ClusterHealth. The exit status is 0 for a healthy cluster, 2 for another one.",
+    )
+    health.add_argument("--stack", default=STACK, help="the stack (default: %(default)s)")
+    health.add_argument("--json", action="store_true", help="print the report as data")
+    health.set_defaults(command=_health)
+
+
 def _health(options: argparse.Namespace) -> int:
     report = Playground.running(options.directory).invoke(options.stack, "ClusterHealth")
     text = report.pop("text")
@@ -246,6 +242,18 @@ def _health(options: argparse.Namespace) -> int:
 # ---- maintain ----
 
 
+def _add_maintain(commands: Commands, directory: argparse.ArgumentParser) -> None:
+    maintain = commands.add_parser(
+        "maintain",
+        parents=[directory],
+        help="take a snapshot of a stack's cluster, or defragment it",
+        description="Invoke the function ClusterMaintenance, and print what it answers.",
+    )
+    maintain.add_argument("action", choices=ACTIONS)
+    maintain.add_argument("--stack", default=STACK, help="the stack (default: %(default)s)")
+    maintain.set_defaults(command=_maintain)
+
+
 def _maintain(options: argparse.Namespace) -> int:
     playground = Playground.running(options.directory)
     answer = playground.invoke(options.stack, "ClusterMaintenance", {"action": options.action})
@@ -254,6 +262,17 @@ def _maintain(options: argparse.Namespace) -> int:
 
 
 # ---- shell ----
+
+
+def _add_shell(commands: Commands, directory: argparse.ArgumentParser) -> None:
+    shell = commands.add_parser(
+        "shell",
+        parents=[directory],
+        help="run a command in a container machine, a shell if none is given (root)",
+    )
+    shell.add_argument("machine", help="the name of its member, or its instance id")
+    shell.add_argument("command_line", nargs=argparse.REMAINDER, metavar="command")
+    shell.set_defaults(command=_shell)
 
 
 def _shell(options: argparse.Namespace) -> int:

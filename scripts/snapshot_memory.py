@@ -86,43 +86,18 @@ def store() -> None:
 
 def measure(mebibytes: int, folder: Path) -> dict[str, object]:
     """Fill an etcd with ``mebibytes`` of data and send its snapshot; what was seen."""
-    command = [
-        str(tools.etcd()),
-        "--data-dir",
-        str(folder / "data"),
-        "--quota-backend-bytes",
-        str(8 << 30),
-    ]
-    for kind, port in (("client", 2379), ("peer", 2380)):
-        urls = f"http://{HOST}:{port}"
-        command += [f"--listen-{kind}-urls", urls]
-        command += [f"--{'initial-' if kind == 'peer' else ''}advertise-{kind}-urls", urls]
-    command += ["--initial-cluster", f"default=http://{HOST}:2380", "--snapshot-count", "100"]
     server = http.server.ThreadingHTTPServer((HOST, 0), Parts)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with (folder / "etcd.log").open("wb") as log:
-        etcd = subprocess.Popen(command, stdout=log, stderr=log)
+        etcd = subprocess.Popen(_etcd(folder / "data"), stdout=log, stderr=log)
     try:
         filling = _connected()
         for number in range(mebibytes):
             filling.put(f"key-{number}", VALUE)
         size = filling.status().db_size
         filling.close()
-        variables = {
-            **os.environ,
-            "AWS_ENDPOINT_URL": f"http://{HOST}:{server.server_port}",
-            "AWS_ACCESS_KEY_ID": "none",
-            "AWS_SECRET_ACCESS_KEY": "none",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "scripts.snapshot_memory", "--store"],
-            env=variables,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = _stored(f"http://{HOST}:{server.server_port}")
         seconds = time.monotonic() - began
     finally:
         etcd.terminate()
@@ -139,6 +114,34 @@ def measure(mebibytes: int, folder: Path) -> dict[str, object]:
         "seconds": round(seconds, 1),
         "problem": done.stderr.strip().splitlines()[-1] if done.returncode else "",
     }
+
+
+def _etcd(data: Path) -> list[str]:
+    """The command that runs it."""
+    command = [str(tools.etcd()), "--data-dir", str(data), "--quota-backend-bytes", str(8 << 30)]
+    for kind, port in (("client", 2379), ("peer", 2380)):
+        urls = f"http://{HOST}:{port}"
+        command += [f"--listen-{kind}-urls", urls]
+        command += [f"--{'initial-' if kind == 'peer' else ''}advertise-{kind}-urls", urls]
+    return [*command, "--initial-cluster", f"default=http://{HOST}:2380", "--snapshot-count", "100"]
+
+
+def _stored(endpoint: str) -> subprocess.CompletedProcess[str]:
+    """``store``, in a process of its own, which is measured."""
+    variables = {
+        **os.environ,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "none",
+        "AWS_SECRET_ACCESS_KEY": "none",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "scripts.snapshot_memory", "--store"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def _connected() -> Any:

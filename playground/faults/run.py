@@ -121,24 +121,15 @@ class Runner:
         world.problems = []
         begun = time.monotonic()
         stream = Stream(world, f"{world.stack}-{abs(hash(fault.name)) % 10**8}")
-        ledger = stream.writer.ledger
         try:
             stream.start()
             fault.run(world, self.mailbox)
             state, sentence = world.status, world.sentence
-            world.lift_all()
-            if fault.ends_deleted:
-                world.expect(state == "DELETE_COMPLETE", f"the stack is in {state}, not in DELETE_COMPLETE")
-                stream.stop()
-                missing = []
-            else:
-                self._check(world)
-                self._resize_cleanly(world, fault.again)
-                stream.stop()
-                missing = checks.lost(world, stream.connections, stream.writer.keys, ledger.numbers)
+            missing = self._judged(fault, world, stream)
         finally:
             stream.close()
         seconds = time.monotonic() - begun
+        ledger = stream.writer.ledger
         figures = ledger.figures()
         world.expect(not missing, f"{len(missing)} acknowledged writes are lost: {missing[:5]}")
         if not fault.outage:
@@ -158,6 +149,18 @@ class Runner:
             sentence=sentence,
             problems=tuple(world.problems),
         )
+
+    def _judged(self, fault: Fault, world: World, stream: Stream) -> list[int]:
+        """What holds once nothing is broken any more; the acknowledged keys that are lost."""
+        world.lift_all()
+        if fault.ends_deleted:
+            world.expect_status("DELETE_COMPLETE")
+            stream.stop()
+            return []
+        self._check(world)
+        self._resize_cleanly(world, fault.again)
+        stream.stop()
+        return checks.lost(world, stream.connections, stream.writer.keys, stream.writer.ledger.numbers)
 
     def _check(self, world: World) -> None:
         """What must hold, as soon as it does."""
