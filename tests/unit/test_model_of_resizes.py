@@ -238,9 +238,8 @@ class CloudFormation(RuleBasedStateMachine):
                 gone = [child for child in attempt.before if child.identity not in staying]
                 self._clean_up([self._deleting(child, TRIES) for child in reversed(gone)], fate)
                 return
-            if size <= len(
-                attempt.before
-            ):  # a grow that was accepted is a shrink on its way back, and may be refused
+            if size <= len(attempt.before):
+                # a grow that was accepted is a shrink on its way back, and may be refused
                 self._guard(attempt.before, attempt.now, must=True)
         for old, new in attempt.changed:
             self._send_back(old, new, told=bool(fate and fate.random() < 0.5))
