@@ -16,15 +16,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from playground import containers, tools, tree
-from playground.local import (
-    KINDS,
-    USERS_OWN,
-    Playground,
-    PlaygroundError,
-    end_cloud,
-    end_machines,
-    read_state,
-)
+from playground.account import KINDS, USERS_OWN, PlaygroundError
+from playground.local import Playground, end_cloud, end_machines, read_state
 from playground.processes import start_time
 
 STACK = "etcd"

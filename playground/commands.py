@@ -15,7 +15,7 @@ from types import FrameType
 from rich.console import Console
 
 from playground import tools
-from playground.local import PlaygroundError
+from playground.account import PlaygroundError
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit status after Ctrl-C."""

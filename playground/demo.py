@@ -18,8 +18,9 @@ from pathlib import Path
 from rich.console import Console
 
 from playground import commands, metrics, papers, report, tools
+from playground.account import KINDS
 from playground.demo_run import STACK, Demo
-from playground.local import KINDS, Playground
+from playground.local import Playground
 from playground.steps import KINDS as DEMOS
 from playground.steps import LARGEST
 from playground.view import choose, draw

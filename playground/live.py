@@ -24,8 +24,9 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from etcd_resize.model import ClusterView, Member, hex_id, host_of
 from playground import machines, papers
+from playground.account import HOST, PlaygroundError
 from playground.demo_run import running_urls, why
-from playground.local import HOST, Playground, PlaygroundError
+from playground.local import Playground
 from playground.machines import Machine, MachineError
 from playground.network import NetworkError
 from playground.observer import Observer, in_order, role

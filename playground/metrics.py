@@ -14,7 +14,8 @@ from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from playground.local import Playground, PlaygroundError
+from playground.account import PlaygroundError
+from playground.local import Playground
 from playground.threads import StoppableThread
 
 SECONDS = 5.0

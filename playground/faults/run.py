@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from etcd_resize.errors import EtcdResizeError
+from playground.account import PlaygroundError
 from playground.connections import NoAnswerError
 from playground.faults import checks
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
 from playground.faults.report import Row
 from playground.faults.world import Cloud, Stream, World, wait_until
-from playground.local import PlaygroundError
 
 SETTLE_SECONDS = 15.0
 """How long a cluster may take to elect and a machine to end before what is found counts."""

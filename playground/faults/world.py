@@ -24,9 +24,10 @@ from etcd_resize.errors import EtcdResizeError
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model import ClusterView, Member, client_url
 from playground import network, papers, tools
+from playground.account import PlaygroundError
 from playground.connections import Connections
 from playground.faults.mailbox import Mailbox
-from playground.local import Playground, PlaygroundError
+from playground.local import Playground
 from playground.machines import Machine
 from playground.observer import Observer, is_whole
 from playground.writer import Keys, Timing, Writer

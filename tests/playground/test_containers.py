@@ -21,8 +21,9 @@ import pytest
 
 from etcd_resize.userdata.cloud_init import DROP_IN_PATH
 from playground import containers, network, tools, tree
+from playground.account import PlaygroundError
 from playground.containers import Container
-from playground.local import Playground, PlaygroundError, read_state
+from playground.local import Playground, read_state
 from playground.machines import Machine, MachineError
 from playground.processes import start_time
 from tests.playground.client import Cloud

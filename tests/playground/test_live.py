@@ -15,9 +15,10 @@ import pytest
 
 from etcd_resize.model import ClusterView, Health, Member
 from playground import live, machines
+from playground.account import Deployment
 from playground.journal import Journal
 from playground.live import Live, OrderError
-from playground.local import Deployment, Playground
+from playground.local import Playground
 from playground.machines import Machine, MachineError
 from tests.playground.client import Cloud
 from tests.playground.test_machines import TEMPLATE, protect

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from playground import recipe, tree
-from playground.local import Playground, PlaygroundError
+from playground.account import PlaygroundError
+from playground.local import Playground
 
 needs_dpkg = pytest.mark.skipif(not shutil.which("dpkg"), reason="this is no Debian or Ubuntu: no dpkg")
 

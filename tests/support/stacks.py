@@ -11,8 +11,9 @@ from typing import Any
 
 from etcd_resize.model import ClusterView, client_url
 from playground import papers
+from playground.account import Deployment
 from playground.connections import Connections
-from playground.local import Deployment, Playground
+from playground.local import Playground
 from playground.machines import Machine
 from playground.observer import Observer, is_whole
 from playground.writer import Keys, Writer, read_back
