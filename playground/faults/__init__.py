@@ -2,7 +2,9 @@
 
     table.py    the faults as data: how each is caused, what must hold after
     rows/       what is done to cause them, by subject
-    world.py    the cloud that can be broken, one stack in it, its writer
+    cloud.py    the playground, whose functions and machines take orders
+    world.py    one stack in it, what a user does to it, and the orders that break it
+    stream.py   its writer
     checks.py   what must hold after every fault
     run.py      one fault after the other, two side by side
     report.py   the table and result.json

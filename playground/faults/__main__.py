@@ -12,9 +12,9 @@ from rich.console import Console
 
 from playground import commands, tools
 from playground.faults import report, table
+from playground.faults.cloud import Cloud
 from playground.faults.mailbox import Mailbox
 from playground.faults.run import Runner
-from playground.faults.world import Cloud
 
 DEFAULT = commands.Options(
     result=tools.ROOT / "build/faults/result.json", directory=tools.ROOT / ".playground/faults", port=4591

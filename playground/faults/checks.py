@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 from etcd_resize.errors import EtcdResizeError
 from etcd_resize.model import Member, quorum
 from playground.connections import Connections, NoAnswerError
-from playground.faults.world import World, urls
+from playground.faults.world import World
 from playground.machines import Machine
+from playground.observer import endpoints
 from playground.writer import Keys, read_back
 
 FINAL = (
@@ -83,10 +84,10 @@ def told(world: World, name: str) -> bool:
 def lost(world: World, connections: Connections, keys: Keys, numbers: Sequence[int]) -> list[int]:
     """The acknowledged writes that are not there. Raises NoAnswerError if nobody can say."""
     try:
-        endpoints = urls(world.view())
+        view = world.view()
     except EtcdResizeError as problem:
         raise NoAnswerError(str(problem)) from problem
-    return read_back(connections, endpoints, keys, numbers)
+    return read_back(connections, endpoints(view), keys, numbers)
 
 
 def left_over(world: World) -> list[Machine]:

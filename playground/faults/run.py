@@ -12,10 +12,12 @@ from etcd_resize.errors import EtcdResizeError
 from playground.account import PlaygroundError
 from playground.connections import NoAnswerError
 from playground.faults import checks
+from playground.faults.cloud import Cloud, wait_until
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
 from playground.faults.report import Row
-from playground.faults.world import Cloud, Stream, World, wait_until
+from playground.faults.stream import Stream
+from playground.faults.world import World
 
 SETTLE_SECONDS = 15.0
 """How long a cluster may take to elect and a machine to end before what is found counts."""

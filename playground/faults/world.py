@@ -1,7 +1,6 @@
-"""The cloud that can be broken, one stack in it, and its writer.
+"""One stack in the cloud that can be broken, with its cluster: what a user does to it, and the orders that break it.
 
-`Cloud` is the playground with a way into the function's process and into the machines; `World` is one stack with its
-cluster, what a user does to it, and the orders that break it. Nothing here judges: `checks.py` does.
+Nothing here judges: `checks.py` does.
 """
 
 from __future__ import annotations
@@ -10,130 +9,20 @@ import contextlib
 import json
 import os
 import re
-import shlex
 import ssl
 import subprocess
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etcd_resize.errors import EtcdResizeError
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model import ClusterView, Member, client_url
 from playground import network, papers, tools
-from playground.account import PlaygroundError
-from playground.connections import Connections
+from playground.account import CAPABILITIES, PlaygroundError
+from playground.faults.cloud import QUICK, Cloud, Record, wait_until
 from playground.faults.mailbox import Mailbox
-from playground.local import Playground
 from playground.machines import Machine
-from playground.observer import Observer, is_whole
-from playground.writer import Keys, Timing, Writer
-
-Record = dict[str, Any]
-
-TIMEOUT_SECONDS = 12
-"""TimeoutSeconds of every stack here: what never comes is refused after so long."""
-PATIENCE_SECONDS = 240.0
-"""How long a stack may take to come to rest, or anything else that is waited for."""
-LOOK_SECONDS = 0.1
-PAUSE_SECONDS = 0.02
-"""Between two writes: many stacks share two processors."""
-INSIDE = Path(__file__).with_name("inside")
-CLOCK = Path(__file__).with_name("clock.py")
-CAPABILITIES = ["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
-FIRST = "first"
-"""The stack that real sam deploys; the others are made from its template."""
-
-MACHINE = """#!/bin/sh
-# Stands for a machine's image: runs etcd, unless an order for the machine says otherwise.
-etcd={etcd}
-orders={control}/${{ETCD_NAME%-*}}/machines
-while read -r name what more; do
-    [ "$name" = "$ETCD_NAME" ] || continue
-    case $what in
-    never) exec sleep 3600 ;;
-    late) [ -e "$ETCD_DATA_DIR/member" ] || sleep "$more" ;;
-    loop) exec timeout --signal KILL "$more" "$etcd" ;;
-    stale) [ -e "$ETCD_DATA_DIR/member" ] || cp -R "$more/member" "$ETCD_DATA_DIR/" ;;
-    clock) {python} {clock} $$ "$more" & ;;
-    full) exec unshare --mount sh -c 'mount -t tmpfs -o size=2m tmpfs "$ETCD_DATA_DIR" && exec "$0"' "$etcd" ;;
-    esac
-done <"$orders"
-exec "$etcd"
-"""
-
-
-def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE_SECONDS) -> None:
-    """Wait for a state. Raises PlaygroundError, with `what` was waited for, if it does not come."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            raise PlaygroundError(f"waited {patience:.0f} s in vain for: {what}")
-        time.sleep(LOOK_SECONDS)
-
-
-class Cloud(Playground):
-    """A playground whose functions and machines take orders."""
-
-    def start(self) -> None:
-        """See ``Playground.start``."""
-        self._reading = threading.Lock()
-        self._read = 0
-        self._written: list[Record] = []
-        super().start()
-
-    def _program(self) -> Path:
-        etcd = super()._program()
-        image = self.directory / "image/etcd"
-        image.parent.mkdir(parents=True, exist_ok=True)
-        paths = {"etcd": etcd, "control": self.control, "python": sys.executable, "clock": CLOCK}
-        text = MACHINE.format(**{name: shlex.quote(str(path)) for name, path in paths.items()})
-        image.write_text(text, encoding="utf-8")
-        image.chmod(0o755)
-        return image
-
-    def _cloud_environment(self) -> dict[str, str]:
-        environment = super()._cloud_environment()
-        path = os.pathsep.join((str(INSIDE), environment["PYTHONPATH"]))
-        return environment | {"PYTHONPATH": path, "FAULTS_ORDERS": str(self.control)}
-
-    def written(self) -> list[Record]:
-        """The journal so far. Only what is new is read: it is asked for ten times a second, and grows long."""
-        with self._reading, self.journal.path.open(encoding="utf-8") as file:
-            file.seek(self._read)
-            complete, end, _ = file.read().rpartition("\n")
-            self._read += len((complete + end).encode())
-            self._written += [json.loads(line) for line in complete.splitlines()]
-            return self._written
-
-    @property
-    def control(self) -> Path:
-        """Where orders are put."""
-        return self.directory / "control"
-
-    def prepare(self) -> str:
-        """Build, and deploy once with real sam. Returns the URL of the template that further stacks are made from."""
-        self.build()
-        (self.control / FIRST).mkdir()
-        (self.control / FIRST / "machines").touch()
-        done = self.deploy(FIRST, {"ClusterSize": "1", "ClusterName": FIRST, **QUICK})
-        if not done.ok:
-            raise PlaygroundError(f"the first deploy failed: {done.reason or done.output}")
-        client = self.client("cloudformation")
-        body = client.get_template(StackName=FIRST, TemplateStage="Original")["TemplateBody"]
-        text = body if isinstance(body, str) else json.dumps(body)
-        # the playground shows S3's own address to sam; what it takes is its own
-        text = text.replace("https://s3.us-east-1.amazonaws.com/", f"{self.endpoint}/")
-        s3, bucket, key = self.client("s3"), "faults", "template.json"
-        s3.create_bucket(Bucket=bucket)
-        s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
-        return f"{self.endpoint}/{bucket}/{key}"
-
-
-QUICK = {"StabilizationSeconds": "0", "TimeoutSeconds": str(TIMEOUT_SECONDS)}
+from playground.observer import is_whole
 
 
 class World:
@@ -170,7 +59,7 @@ class World:
         self.id = self._client.create_stack(
             StackName=self.stack,
             TemplateURL=self.template,  # a body in the request may have 51,200 bytes
-            Capabilities=CAPABILITIES,
+            Capabilities=list(CAPABILITIES),
             Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
         )["StackId"]
         return self.rest()
@@ -181,7 +70,7 @@ class World:
         self._client.update_stack(
             StackName=self.stack,
             UsePreviousTemplate=True,
-            Capabilities=CAPABILITIES,
+            Capabilities=list(CAPABILITIES),
             Parameters=[
                 {"ParameterKey": name, "ParameterValue": given[name]}
                 if name in given
@@ -497,38 +386,3 @@ class World:
         """Note a problem unless the stack's sentence has that part."""
         said = self.sentence
         self.expect(part in said, f"the stack did not say {part!r} but {said!r}")
-
-
-class Stream:
-    """The writer of one world while a fault lasts, with the observer that finds its endpoints."""
-
-    def __init__(self, world: World, run: str) -> None:
-        self.connections = Connections(world.papers)
-        self.observer = Observer(lambda: world.endpoints, world.papers, period=0.4)
-        self.writer = Writer(
-            self.connections, self.observer.endpoints, Keys(run), timing=Timing(pause=PAUSE_SECONDS)
-        )
-        self._stopped = threading.Event()
-
-    def start(self) -> None:
-        """Write, and return when the first writes are acknowledged."""
-        self.observer.start()
-        self.writer.start()
-        wait_until(lambda: self.writer.ledger.numbers, "the writer writes", 30)
-
-    def stop(self) -> None:
-        """Write no more."""
-        if not self._stopped.is_set():
-            self._stopped.set()
-            self.writer.stop()
-            self.observer.stop()
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self.stop()
-        self.connections.close()
-
-
-def urls(view: ClusterView) -> Sequence[str]:
-    """Where to read back: the voters that serve."""
-    return [url for member in view.voters if member.health.serving for url in member.client_urls]

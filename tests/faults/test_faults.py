@@ -9,9 +9,9 @@ import pytest
 
 from playground import tools
 from playground.faults import report, table
+from playground.faults.cloud import Cloud
 from playground.faults.mailbox import Mailbox
 from playground.faults.run import Runner
-from playground.faults.world import Cloud
 from tests.support.addresses import free_port
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(420)]

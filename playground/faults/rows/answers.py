@@ -6,9 +6,10 @@ import json
 import uuid
 from typing import Any
 
+from playground.faults.cloud import wait_until
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
-from playground.faults.world import World, wait_until
+from playground.faults.world import World
 
 Event = dict[str, Any]
 

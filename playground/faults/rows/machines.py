@@ -11,9 +11,10 @@ from email.utils import parsedate_to_datetime
 
 from etcd_resize.model import client_url
 from playground.faults import clock
+from playground.faults.cloud import TIMEOUT_SECONDS
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
-from playground.faults.world import TIMEOUT_SECONDS, World
+from playground.faults.world import World
 
 LATE_SECONDS = 60
 """A machine that boots late, but in time."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 
+from playground.faults.cloud import wait_until
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
-from playground.faults.world import World, wait_until
+from playground.faults.world import World
 
 LARGEST = 7
 

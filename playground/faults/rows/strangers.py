@@ -9,9 +9,10 @@ from etcd_resize import gateway
 from etcd_resize.errors import Retryable
 
 from etcd3 import etcdrpc  # isort: skip # etcd_resize makes it loadable
+from playground.faults.cloud import wait_until
 from playground.faults.fault import Fault
 from playground.faults.mailbox import Mailbox
-from playground.faults.world import World, wait_until
+from playground.faults.world import World
 
 FOREIGN = "http://127.0.0.254:2380"
 """The peer URL of somebody else's learner, which never starts."""
