@@ -10,7 +10,9 @@ from statistics import median
 from typing import Any
 
 from bench.ways import Ours, fresh, ready
-from etcd_resize.model import ClusterView, Health, Identity, Member, client_url, peer_url
+from etcd_resize.model.cluster import ClusterView, Health, Member
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.urls import client_url, peer_url
 from etcd_resize.planning import Progress, plan_join, plan_leave, plan_shrink
 from playground.connections import Connections
 from tests.support.by_hand import Stack

@@ -15,7 +15,7 @@ from typing import Any
 from bench.ways import WAYS, Way, fresh, ready
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import client_url
+from etcd_resize.model.urls import client_url
 from playground import tools
 from playground.connections import Connections
 from playground.writer import Keys, Mark, Writer

@@ -21,7 +21,10 @@ from etcd_resize import handler
 from etcd_resize.errors import Retryable
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.handler import LOCAL
-from etcd_resize.model import Identity, Member, MemberSpec, client_url
+from etcd_resize.model.cluster import Member
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
+from etcd_resize.model.urls import client_url
 from playground.faults.mailbox import Mailbox, self_signed
 from tests.support.by_hand import Stack
 from tests.support.etcd import Etcd, wait_healthy

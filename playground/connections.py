@@ -14,7 +14,7 @@ import grpc
 
 from etcd_resize import gateway
 from etcd_resize.errors import Refused
-from etcd_resize.model import is_tls
+from etcd_resize.model.urls import is_tls
 from playground.papers import Papers, none
 
 from etcd3 import etcdrpc  # isort: skip # etcd_resize makes it loadable

@@ -16,7 +16,8 @@ from typing import Any, Protocol
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Member, client_url
+from etcd_resize.model.cluster import ClusterView, Member
+from etcd_resize.model.urls import client_url
 from playground import report
 from playground.connections import Connections, NoAnswerError
 from playground.observer import NOTHING, Observer, endpoints, in_order, is_whole

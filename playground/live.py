@@ -22,7 +22,8 @@ from typing import Any, ClassVar, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from etcd_resize.model import ClusterView, Member, hex_id, host_of
+from etcd_resize.model.cluster import ClusterView, Member, hex_id
+from etcd_resize.model.urls import host_of
 from playground import machines, papers
 from playground.account import HOST, PlaygroundError
 from playground.demo_run import running_urls, why

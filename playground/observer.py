@@ -14,7 +14,8 @@ from typing import Literal
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Health, Member, is_tls
+from etcd_resize.model.cluster import ClusterView, Health, Member
+from etcd_resize.model.urls import is_tls
 from playground.papers import Papers, none
 from playground.threads import StoppableThread
 

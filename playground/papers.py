@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from etcd_resize.model import Credentials
+from etcd_resize.model.identity import Credentials
 from etcd_resize.service.trust import CLIENT, CLIENT_FILES
 from playground.local import Playground
 

@@ -16,7 +16,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from etcd_resize.model import ClusterView
+from etcd_resize.model.cluster import ClusterView
 from playground import page
 from playground.observer import NOTHING, in_order, is_whole
 from playground.steps import Step

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from etcd_resize.model import ClusterView, Member, host_of
+from etcd_resize.model.cluster import ClusterView, Member
+from etcd_resize.model.urls import host_of
 from playground.observer import role
 
 LEADER = "leader"

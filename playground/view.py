@@ -17,7 +17,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from etcd_resize.model import ClusterView, Member, hex_id
+from etcd_resize.model.cluster import ClusterView, Member, hex_id
 from playground.observer import NOTHING, in_order, role
 from playground.threads import StoppableThread
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 
 from etcd_resize.errors import Refused
-from etcd_resize.model import ClusterView, Member, hex_id
+from etcd_resize.model.cluster import ClusterView, Member, hex_id
 
 ANSWER_LIMIT = 4096
 _ENVELOPE = {"Status": "SUCCESS", "Reason": "", "NoEcho": False, "RequestId": "0" * 36}

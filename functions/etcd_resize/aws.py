@@ -20,7 +20,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord, Restoration
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import Restoration
+from etcd_resize.model.records import Accepted, ClusterRecord, MemberRecord
 from etcd_resize.snapshot import check_head, verified
 
 _CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})

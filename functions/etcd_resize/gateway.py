@@ -19,7 +19,9 @@ from etcd3 import etcdrpc
 
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import ClusterView, Credentials, Health, Member, User, hex_id, is_tls
+from etcd_resize.model.cluster import ClusterView, Health, Member, hex_id
+from etcd_resize.model.identity import Credentials, User
+from etcd_resize.model.urls import is_tls
 from etcd_resize.snapshot import verified
 
 PROBE_SECONDS = 1.5

@@ -22,7 +22,7 @@ from etcd_resize.request import answerable, parse
 
 if TYPE_CHECKING:
     from etcd_resize.gateway import Gateway
-    from etcd_resize.model import Credentials, User
+    from etcd_resize.model.identity import Credentials, User
 
 RESERVE_SECONDS = 15.0
 """Kept of Lambda's time for the answer itself."""

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity
+from etcd_resize.model.identity import Identity
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import (

@@ -11,16 +11,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from etcd_resize import versions
-from etcd_resize.model import (
-    UNHEALTHY_ALARMS,
+from etcd_resize.model.cluster import UNHEALTHY_ALARMS, ClusterView, Member, quorum
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.records import Ghost, MemberRecord
+from etcd_resize.model.steps import (
     AddLearner,
-    ClusterView,
     Defragment,
-    Ghost,
     Hold,
-    Identity,
-    Member,
-    MemberRecord,
     MoveLeader,
     Plan,
     Promote,
@@ -32,7 +29,6 @@ from etcd_resize.model import (
     Step,
     Unprotect,
     Wait,
-    quorum,
 )
 
 HEALTH_PATIENCE = 30.0

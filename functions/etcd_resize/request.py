@@ -18,7 +18,9 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest, quoted
-from etcd_resize.model import TUNING, UNTUNED, Identity, Release, User, is_tls
+from etcd_resize.model.identity import Identity, User
+from etcd_resize.model.machine import TUNING, UNTUNED, Release
+from etcd_resize.model.urls import is_tls
 from etcd_resize.userdata import RENDERERS
 
 MEMBER = "Custom::EtcdMember"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 from etcd_resize.errors import EtcdResizeError
-from etcd_resize.model import Member, quorum
+from etcd_resize.model.cluster import Member, quorum
 from playground.connections import Connections, NoAnswerError
 from playground.faults.world import World
 from playground.machines import Machine

@@ -16,7 +16,8 @@ from typing import Any
 
 from etcd_resize.errors import EtcdResizeError
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Member, client_url
+from etcd_resize.model.cluster import ClusterView, Member
+from etcd_resize.model.urls import client_url
 from playground import network, papers, tools
 from playground.account import CAPABILITIES, PlaygroundError
 from playground.faults.cloud import QUICK, Cloud, Record, wait_until

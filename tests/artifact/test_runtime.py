@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from etcd_resize.model import Identity, client_url
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.urls import client_url
 from playground import tools, tree
 from playground.cloud.userdata import read
 from playground.faults.mailbox import Mailbox

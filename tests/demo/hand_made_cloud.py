@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from etcd_resize.errors import Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Identity, Member, MemberSpec
+from etcd_resize.model.cluster import ClusterView, Member
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from tests.support.etcd import Etcd
 from tests.support.waiting import wait_until
 

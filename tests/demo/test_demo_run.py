@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etcd_resize.model import client_url
+from etcd_resize.model.urls import client_url
 from playground import report
 from playground.connections import Connections
 from playground.demo_run import Demo

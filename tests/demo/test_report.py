@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model.cluster import ClusterView, Health, Member
 from playground import page
 from playground.report import (
     MachineLeft,

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from etcd_resize.model import ClusterView, Health, Member, client_url, peer_url
+from etcd_resize.model.cluster import ClusterView, Health, Member
+from etcd_resize.model.urls import client_url, peer_url
 from playground import images
 from playground.local import Playground
 from playground.steps import KINDS

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model.cluster import ClusterView, Health, Member
 from playground.view import Frame, PlainView, RichView, WritesSeen, changes, choose, draw, event_line, heading
 
 LEADING = Member(

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from etcd_resize import service
-from etcd_resize.model import Identity
+from etcd_resize.model.identity import Identity
 from etcd_resize.request import MEMBER
 from playground.faults.mailbox import HOST, self_signed
 from tests.support.events import FUNCTION, event, member_properties

@@ -12,7 +12,10 @@ import pytest
 
 from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Identity, Member, MemberSpec, User, client_url, peer_url
+from etcd_resize.model.cluster import Member
+from etcd_resize.model.identity import Identity, User
+from etcd_resize.model.machine import MemberSpec
+from etcd_resize.model.urls import client_url, peer_url
 from tests.support.etcd import Etcd, HandMade, accepted, program
 from tests.support.waiting import wait_until
 

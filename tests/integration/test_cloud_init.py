@@ -27,13 +27,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etcd_resize import userdata
-from etcd_resize.model import (
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import (
     BUNDLE_FILES,
     BUNDLE_FOLDER,
     REVOKED_FILE,
     REVOKED_KEY,
     Bundle,
-    Identity,
     MemberSpec,
     Release,
 )

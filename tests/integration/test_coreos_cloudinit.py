@@ -25,7 +25,10 @@ from typing import Any
 import pytest
 
 from etcd_resize import service, userdata
-from etcd_resize.model import ClusterView, Identity, MemberSpec, client_url, hex_id, peer_url
+from etcd_resize.model.cluster import ClusterView, hex_id
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
+from etcd_resize.model.urls import client_url, peer_url
 from etcd_resize.request import parse
 from etcd_resize.userdata.coreos_cloudinit import KEPT_PATH, RESTORE_PATH, RESTORED_UNIT, fetching
 from playground import containers, network, tree

@@ -12,7 +12,10 @@ import pytest
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway, Gateway
-from etcd_resize.model import ClusterView, Identity, Member, MemberSpec, client_url, peer_url
+from etcd_resize.model.cluster import ClusterView, Member
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
+from etcd_resize.model.urls import client_url, peer_url
 from tests.support.etcd import Etcd, HandMade, program
 from tests.support.fakes import FakeClock, FakeCluster
 from tests.support.waiting import wait_until

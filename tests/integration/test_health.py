@@ -10,7 +10,9 @@ import pytest
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.health.examine import WRITTEN_KEY, Sources, examine
 from etcd_resize.health.report import Report
-from etcd_resize.model import Accepted, ClusterRecord, client_url, hex_id
+from etcd_resize.model.cluster import hex_id
+from etcd_resize.model.records import Accepted, ClusterRecord
+from etcd_resize.model.urls import client_url
 from tests.support.etcd import HandMade, program
 from tests.support.fakes import FakeBucket, FakeClock
 

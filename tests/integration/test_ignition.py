@@ -21,7 +21,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Identity, MemberSpec, peer_url
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
+from etcd_resize.model.urls import peer_url
 from etcd_resize.userdata import ignition
 from tests.support.etcd import Etcd, HandMade, accepted, wait_healthy
 from tests.support.ignition import (

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Identity, MemberSpec
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.userdata import ignition
 from playground import network, tree
 from playground.containers import Container

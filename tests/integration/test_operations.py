@@ -13,7 +13,9 @@ import pytest
 from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.health.examine import WRITTEN_KEY
-from etcd_resize.model import Identity, Member, MemberSpec
+from etcd_resize.model.cluster import Member
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.service import Maintained, Outside, maintain
 from tests.support.etcd import Etcd, HandMade, program, wait_healthy
 from tests.support.fakes import FakeBucket, FakeMachines

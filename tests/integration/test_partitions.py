@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from etcd_resize.errors import EtcdResizeError, Refused
-from etcd_resize.model import ClusterView, Member, client_url
+from etcd_resize.model.cluster import ClusterView, Member
+from etcd_resize.model.urls import client_url
 from tests.support import inside
 from tests.support.by_hand import Stack, environment
 from tests.support.etcd import Etcd, program

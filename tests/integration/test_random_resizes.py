@@ -21,7 +21,9 @@ import pytest
 from etcd_resize import service
 from etcd_resize.errors import EtcdResizeError
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Identity, Member, client_url
+from etcd_resize.model.cluster import Member
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from playground.connections import Connections
 from playground.writer import Keys, Writer, read_back

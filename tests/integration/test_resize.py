@@ -9,7 +9,8 @@ import pytest
 
 from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import client_url, hex_id
+from etcd_resize.model.cluster import hex_id
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import CLUSTER
 from tests.support.by_hand import Stack
 from tests.support.etcd import view

@@ -16,7 +16,9 @@ import pytest
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import REVOKED_FILE, REVOKED_KEY, ClusterView, Credentials, Identity
+from etcd_resize.model.cluster import ClusterView
+from etcd_resize.model.identity import Credentials, Identity
+from etcd_resize.model.machine import REVOKED_FILE, REVOKED_KEY
 from etcd_resize.userdata.on_machine import program as text_of
 from tests.support.etcd import Etcd, accepted
 from tests.support.tls import LONG_AGO, Issuer

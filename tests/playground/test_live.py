@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model.cluster import ClusterView, Health, Member
 from playground import live, machines
 from playground.account import Deployment
 from playground.journal import Journal

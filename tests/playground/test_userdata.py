@@ -7,7 +7,8 @@ import platform
 import pytest
 
 from etcd_resize import userdata
-from etcd_resize.model import Identity, MemberSpec
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from playground.cloud.userdata import InvalidUserData, fetches, read
 
 DOCUMENT = """#cloud-config

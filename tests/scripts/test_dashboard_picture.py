@@ -10,7 +10,7 @@ import pytest
 
 from etcd_resize.health import handler as health
 from etcd_resize.health.report import Found, Report, judge
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model.cluster import ClusterView, Health, Member
 from playground.metrics import metric_lines, write
 from playground.tools import ROOT
 from scripts.dashboard_picture import draw, main, reports, round_up, shown, stretches, ticks, widgets

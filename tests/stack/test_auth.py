@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, User
+from etcd_resize.model.cluster import ClusterView
+from etcd_resize.model.identity import User
 from playground import papers
 from playground.local import Playground
 from tests.support.etcd import program

@@ -14,7 +14,8 @@ import pytest
 
 from etcd_resize.aws import Bucket, Ec2Machines
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import Accepted, ClusterRecord, Identity, MemberRecord
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.records import Accepted, ClusterRecord, MemberRecord
 from playground.local import Playground
 from tests.support.fakes import FakeBucket
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from etcd_resize.model import client_url
+from etcd_resize.model.urls import client_url
 from playground import machines, tree
 from playground.connections import Connections
 from playground.containers import enter

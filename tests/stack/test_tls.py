@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from etcd_resize.model import REVOKED_KEY, Credentials, client_url
+from etcd_resize.model.identity import Credentials
+from etcd_resize.model.machine import REVOKED_KEY
+from etcd_resize.model.urls import client_url
 from etcd_resize.service.trust import CLIENT_FILES
 from playground import papers
 from playground.connections import Connections

@@ -9,7 +9,8 @@ from typing import Any
 
 from etcd_resize import service
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Identity, client_url
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from playground.cloud import userdata
 from tests.support.etcd import Etcd, wait_healthy

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from etcd_resize.model import Identity, MemberSpec
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.userdata import RENDERERS
 from playground import network, tree
 from playground.local import Playground

@@ -12,7 +12,10 @@ import pytest
 
 from etcd_resize.errors import Retryable
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView, Identity, MemberSpec, client_url, peer_url
+from etcd_resize.model.cluster import ClusterView
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
+from etcd_resize.model.urls import client_url, peer_url
 from playground import tools
 from tests.support.waiting import wait_until
 

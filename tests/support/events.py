@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 from uuid import uuid4
 
-from etcd_resize.model import Identity, client_url
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.urls import client_url
 
 STACK = "arn:aws:cloudformation:eu-west-1:000000000000:stack/etcd-Member/4f2f7e10-0000-0000-0000-000000000000"
 FUNCTION = "arn:aws:lambda:eu-west-1:000000000000:function:etcd-etcd-resize"

@@ -12,23 +12,18 @@ from itertools import count
 
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.gateway import Gateway
-from etcd_resize.model import (
-    ClusterRecord,
+from etcd_resize.model.cluster import (
     ClusterView,
-    Credentials,
     Health,
-    Identity,
     Member,
-    MemberRecord,
-    Restoration,
-    User,
     bootstrap_cluster_id,
     bootstrap_member_id,
-    client_url,
-    is_tls,
-    peer_url,
     quorum,
 )
+from etcd_resize.model.identity import Credentials, Identity, User
+from etcd_resize.model.machine import Restoration
+from etcd_resize.model.records import ClusterRecord, MemberRecord
+from etcd_resize.model.urls import client_url, is_tls, peer_url
 
 SERVING = Health(serving=True, reachable=True, version="3.5.16")
 DOWN = Health(serving=False, problem="cannot be reached")

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from etcd_resize.model import Identity, MemberSpec
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from playground import tools
 from tests.support.events import TUNED
 

@@ -18,7 +18,7 @@ import etcd_resize  # noqa: F401 — before etcd3 and protobuf, see there
 from etcd_resize import planning, service
 from etcd_resize.errors import EtcdResizeError
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import ClusterView
+from etcd_resize.model.cluster import ClusterView
 from etcd_resize.request import parse
 from playground.connections import Connections
 from playground.tools import ROOT

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from etcd_resize.model import ClusterView, client_url
+from etcd_resize.model.cluster import ClusterView
+from etcd_resize.model.urls import client_url
 from playground import papers
 from playground.account import Deployment
 from playground.connections import Connections

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from etcd_resize import pki
-from etcd_resize.model import BUNDLE_FILES, BUNDLE_FOLDER, Bundle, Credentials, Identity, MemberSpec
+from etcd_resize.model.identity import Credentials, Identity
+from etcd_resize.model.machine import BUNDLE_FILES, BUNDLE_FOLDER, Bundle, MemberSpec
 from tests.support.etcd import Etcd
 
 LONG_AGO = time.time() - (pki.CERTIFICATE_DAYS + 1) * 86400

@@ -8,7 +8,7 @@ import pytest
 
 from etcd_resize import answer
 from etcd_resize.errors import Refused
-from etcd_resize.model import ClusterView, Health, Member
+from etcd_resize.model.cluster import ClusterView, Health, Member
 
 
 def test_room_is_what_crhelper_s_envelope_leaves() -> None:

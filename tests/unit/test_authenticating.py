@@ -19,7 +19,8 @@ from etcd3 import etcdrpc
 from etcd_resize import membership_pb2 as wire
 from etcd_resize.errors import Refused
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Member, User
+from etcd_resize.model.cluster import Member
+from etcd_resize.model.identity import User
 
 SNAPSHOT = bytes(512) + hashlib.sha256(bytes(512)).digest()
 ROOT = User("root", "s3cret words")

@@ -8,7 +8,7 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from etcd_resize.aws import URL_SECONDS, Bucket
-from etcd_resize.model import Identity
+from etcd_resize.model.identity import Identity
 from etcd_resize.request import LONGEST_TIMEOUT
 
 WHO = Identity("etcd", "etcd-2", "10.0.0.2")

@@ -17,7 +17,7 @@ import pytest
 from etcd_resize import service
 from etcd_resize.answer import ANSWER_LIMIT
 from etcd_resize.errors import REASON_LIMIT, InvalidRequest
-from etcd_resize.model import Identity
+from etcd_resize.model.identity import Identity
 from etcd_resize.request import CLUSTER, MEMBER, VOTER
 from tests.support.events import (
     FUNCTION,

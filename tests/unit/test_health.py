@@ -13,7 +13,10 @@ from etcd_resize.health import handler as handler_module
 from etcd_resize.health.examine import DEFAULT_QUOTA, WRITTEN_KEY, Sources, examine
 from etcd_resize.health.render import as_data, as_metrics, as_text
 from etcd_resize.health.report import Report, snapshot_limit
-from etcd_resize.model import Accepted, ClusterRecord, Health, Identity, MemberRecord, client_url, hex_id
+from etcd_resize.model.cluster import Health, hex_id
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.records import Accepted, ClusterRecord, MemberRecord
+from etcd_resize.model.urls import client_url
 from tests.support.events import STACK
 from tests.support.fakes import SERVING, FakeBucket, FakeClock, FakeCluster
 

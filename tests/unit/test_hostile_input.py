@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from etcd_resize import userdata
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.gateway import EtcdGateway
-from etcd_resize.model import Identity, MemberSpec
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.request import CLUSTER, MEMBER, MemberProperties, parse
 from etcd_resize.userdata import RENDERERS
 from tests.support.events import cluster_properties, event, member_properties

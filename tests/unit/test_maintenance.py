@@ -11,7 +11,9 @@ import pytest
 from etcd_resize import service
 from etcd_resize.errors import GaveUp, InvalidRequest, Refused
 from etcd_resize.gateway import Gateway
-from etcd_resize.model import ClusterRecord, Credentials, Member
+from etcd_resize.model.cluster import Member
+from etcd_resize.model.identity import Credentials
+from etcd_resize.model.records import ClusterRecord
 from etcd_resize.service import Maintained
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeMachines
 

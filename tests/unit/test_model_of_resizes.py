@@ -29,7 +29,9 @@ from hypothesis.stateful import (
 
 from etcd_resize import service
 from etcd_resize.errors import EtcdResizeError
-from etcd_resize.model import Identity, client_url, quorum
+from etcd_resize.model.cluster import quorum
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from tests.support.events import cluster_properties, event, instance_of, member_properties, voter_properties
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeGateway, FakeMachines

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from etcd_resize import origin
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity
+from etcd_resize.model.identity import Identity
 from etcd_resize.request import MEMBER
 from tests.support.events import FUNCTION, STACK, event, member_properties
 

@@ -14,7 +14,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 
 from etcd_resize import pki
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity
+from etcd_resize.model.identity import Identity
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 WHO = Identity("etcd", "etcd-2", "10.0.0.2", tls=True)

@@ -7,7 +7,10 @@ from dataclasses import replace
 import pytest
 
 from etcd_resize.errors import REASON_LIMIT
-from etcd_resize.model import ClusterView, Health, Identity, Member, Remove, client_url, peer_url, quorum
+from etcd_resize.model.cluster import ClusterView, Health, Member, quorum
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.steps import Remove
+from etcd_resize.model.urls import client_url, peer_url
 from etcd_resize.planning import (
     DEATH_SECONDS,
     HEALTH_PATIENCE,

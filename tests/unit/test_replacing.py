@@ -9,7 +9,11 @@ import pytest
 
 from etcd_resize import service
 from etcd_resize.errors import Refused
-from etcd_resize.model import TUNING, Accepted, ClusterRecord, Identity, MemberRecord, client_url, hex_id
+from etcd_resize.model.cluster import hex_id
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import TUNING
+from etcd_resize.model.records import Accepted, ClusterRecord, MemberRecord
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from tests.support.events import cluster_properties, event, instance_of, member_properties, voter_properties
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeMachines, FakeVault

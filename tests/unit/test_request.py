@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import TUNING, UNTUNED, Identity, User
+from etcd_resize.model.identity import Identity, User
+from etcd_resize.model.machine import TUNING, UNTUNED
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, MemberProperties, VoterProperties, answerable, parse
 from etcd_resize.userdata import RENDERERS
 from tests.support.events import cluster_properties, event, member_properties, voter_properties

@@ -15,7 +15,8 @@ from botocore.response import StreamingBody
 from etcd_resize import service
 from etcd_resize.aws import Bucket
 from etcd_resize.errors import InvalidRequest, Refused
-from etcd_resize.model import Identity, Restoration
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import Restoration
 from etcd_resize.request import MEMBER, parse
 from playground.cloud.userdata import read
 from tests.support.events import event, member_properties

@@ -10,7 +10,10 @@ import pytest
 
 from etcd_resize import service
 from etcd_resize.errors import GaveUp, InvalidRequest, Refused, Retryable
-from etcd_resize.model import ClusterRecord, Identity, MemberRecord, User, client_url, hex_id
+from etcd_resize.model.cluster import hex_id
+from etcd_resize.model.identity import Identity, User
+from etcd_resize.model.records import ClusterRecord, MemberRecord
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from tests.support.events import (
     STACK,

@@ -14,7 +14,8 @@ import pytest
 
 from etcd_resize import answer, service, userdata
 from etcd_resize.errors import REASON_LIMIT, InvalidRequest, Refused
-from etcd_resize.model import Identity, client_url
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import MEMBER, parse
 from tests.support.events import event, member_properties
 from tests.support.fakes import FakeBucket, FakeClock, FakeCluster, FakeGateway, FakeMachines

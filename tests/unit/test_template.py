@@ -15,7 +15,8 @@ import yaml
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.health.render import as_metrics
 from etcd_resize.health.report import Found, judge
-from etcd_resize.model import TUNING, ClusterView, Health, Member
+from etcd_resize.model.cluster import ClusterView, Health, Member
+from etcd_resize.model.machine import TUNING
 from etcd_resize.request import CLUSTER, LARGEST_CLUSTER, MEMBER, VOTER, parse
 from playground.tools import ROOT
 from tests.support.events import TUNED, cluster_properties, event

@@ -13,7 +13,9 @@ import pytest
 
 from etcd_resize import pki, service
 from etcd_resize.errors import EtcdResizeError, InvalidRequest, Refused
-from etcd_resize.model import BUNDLE_FILES, REVOKED_KEY, Identity, client_url
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import BUNDLE_FILES, REVOKED_KEY
+from etcd_resize.model.urls import client_url
 from etcd_resize.request import CLUSTER, MEMBER, VOTER, parse
 from etcd_resize.service.trust import CLIENT_FILES
 from tests.support.events import WITH_TLS, cluster_properties, event, member_properties, voter_properties

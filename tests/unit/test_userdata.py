@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from etcd_resize import userdata
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import Identity, MemberSpec
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.userdata.systemd import NEVER, drop_in
 from tests.support.events import TUNED
 

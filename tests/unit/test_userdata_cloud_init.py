@@ -28,7 +28,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from etcd_resize.errors import REASON_LIMIT, InvalidRequest
-from etcd_resize.model import Identity, MemberSpec, Release
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec, Release
 from etcd_resize.userdata import mime
 from etcd_resize.userdata.cloud_init import DROP_IN_PATH, INSTALLER_PATH, MERGE, UNIT_PATH, fetching, render
 from etcd_resize.userdata.etcdctl import PROFILE_PATH

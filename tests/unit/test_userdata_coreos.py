@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from etcd_resize import answer, userdata
 from etcd_resize.errors import REASON_LIMIT, InvalidRequest
-from etcd_resize.model import Identity, MemberSpec, Release
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import MemberSpec, Release
 from etcd_resize.userdata import coreos_cloudinit, documents
 from tests.support import coreos
 from tests.support.events import STACK

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from etcd_resize import userdata
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import MemberSpec, Release
+from etcd_resize.model.machine import MemberSpec, Release
 from etcd_resize.userdata import ignition
 from etcd_resize.userdata.systemd import NEVER, drop_in
 from tests.support.ignition import BASE, FEDORA, FLATCAR, GOLDEN

@@ -10,7 +10,10 @@ from etcd_resize.aws import Journal, Snapshots, Vault
 from etcd_resize.errors import EtcdResizeError, Refused, Retryable
 from etcd_resize.gateway import Gateway
 from etcd_resize.health.report import Found, Report, judge
-from etcd_resize.model import UNTUNED, ClusterRecord, ClusterView, Credentials, Member, hex_id
+from etcd_resize.model.cluster import ClusterView, Member, hex_id
+from etcd_resize.model.identity import Credentials
+from etcd_resize.model.machine import UNTUNED
+from etcd_resize.model.records import ClusterRecord
 from etcd_resize.service.pursuit import Clock
 from etcd_resize.service.trust import kept
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from etcd_resize import answer
 from etcd_resize.health.report import MemberReport, Report
-from etcd_resize.model import hex_id
+from etcd_resize.model.cluster import hex_id
 
 
 def as_text(report: Report) -> list[str]:

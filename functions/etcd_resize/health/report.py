@@ -6,7 +6,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from etcd_resize.model import UNTUNED, ClusterView, Identity, Member, MemberRecord, host_of
+from etcd_resize.model.cluster import ClusterView, Member
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import UNTUNED
+from etcd_resize.model.records import MemberRecord
+from etcd_resize.model.urls import host_of
 
 HEALTHY, DEGRADED, UNAVAILABLE = "healthy", "degraded", "unavailable"
 DAY_SECONDS = 86400.0

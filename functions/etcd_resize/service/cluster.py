@@ -13,19 +13,13 @@ from functools import cached_property, partial
 
 from etcd_resize import answer, planning
 from etcd_resize.errors import GaveUp
-from etcd_resize.model import (
-    UNTUNED,
-    Accepted,
-    ClusterRecord,
-    ClusterView,
-    Ghost,
-    Identity,
-    MemberRecord,
-    Plan,
-    child_of,
-    host_of,
-    peer_url_of,
-)
+from etcd_resize.model.cluster import ClusterView
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import UNTUNED
+from etcd_resize.model.records import Accepted, ClusterRecord, Ghost, MemberRecord
+from etcd_resize.model.stacks import child_of
+from etcd_resize.model.steps import Plan
+from etcd_resize.model.urls import host_of, peer_url_of
 from etcd_resize.planning import Progress
 from etcd_resize.request import ClusterProperties
 from etcd_resize.service.event import GOODBYE_SECONDS, Answer, Event

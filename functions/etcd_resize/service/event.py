@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING, TypeAlias
 from etcd_resize import planning
 from etcd_resize.aws import Journal, Machines, Snapshots, Vault
 from etcd_resize.errors import GaveUp, Refused, Retryable
-from etcd_resize.model import (
-    REVOKED_KEY,
+from etcd_resize.model.cluster import ClusterView, Member, hex_id
+from etcd_resize.model.identity import Credentials, Identity, User
+from etcd_resize.model.machine import REVOKED_KEY
+from etcd_resize.model.records import ClusterRecord, Ghost, MemberRecord
+from etcd_resize.model.steps import (
     AddLearner,
-    ClusterRecord,
-    ClusterView,
-    Credentials,
-    Ghost,
-    Identity,
-    Member,
-    MemberRecord,
     MoveLeader,
     Plan,
     Promote,
@@ -30,10 +26,8 @@ from etcd_resize.model import (
     Revoke,
     Snapshot,
     Unprotect,
-    User,
-    hex_id,
-    host_of,
 )
+from etcd_resize.model.urls import host_of
 from etcd_resize.planning import Progress
 from etcd_resize.request import MemberProperties, Request, VoterProperties
 from etcd_resize.service.pursuit import Clock, Hand, Planner, Pursuit

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from etcd_resize import planning
 from etcd_resize.errors import GaveUp, InvalidRequest
-from etcd_resize.model import ClusterView, Defragment, Snapshot
+from etcd_resize.model.cluster import ClusterView
+from etcd_resize.model.steps import Defragment, Snapshot
 from etcd_resize.service.event import Answer, Outside, cluster_of, take_snapshot
 from etcd_resize.service.pursuit import Hand, Planner, Pursuit
 from etcd_resize.service.trust import kept

@@ -12,25 +12,12 @@ from dataclasses import replace
 
 from etcd_resize import answer, planning, userdata, versions
 from etcd_resize.errors import InvalidRequest, Refused, Retryable
-from etcd_resize.model import (
-    AddLearner,
-    Bundle,
-    ClusterRecord,
-    ClusterView,
-    Ghost,
-    Identity,
-    Member,
-    MemberRecord,
-    MemberSpec,
-    Plan,
-    Remove,
-    Restoration,
-    bootstrap_cluster_id,
-    bootstrap_member_id,
-    hex_id,
-    same_place,
-    siblings,
-)
+from etcd_resize.model.cluster import ClusterView, Member, bootstrap_cluster_id, bootstrap_member_id, hex_id
+from etcd_resize.model.identity import Identity
+from etcd_resize.model.machine import Bundle, MemberSpec, Restoration
+from etcd_resize.model.records import ClusterRecord, Ghost, MemberRecord
+from etcd_resize.model.stacks import same_place, siblings
+from etcd_resize.model.steps import AddLearner, Plan, Remove
 from etcd_resize.planning import Progress
 from etcd_resize.request import MemberProperties, Request
 from etcd_resize.service.event import GOODBYE_SECONDS, Answer, Event, Outside

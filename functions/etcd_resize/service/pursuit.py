@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 from etcd_resize.errors import GaveUp, Refused, Retryable
-from etcd_resize.model import (
-    ClusterView,
+from etcd_resize.model.cluster import ClusterView
+from etcd_resize.model.steps import (
     Defragment,
     Hold,
     Plan,

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from etcd_resize.aws import Vault
 from etcd_resize.errors import InvalidRequest, Refused
-from etcd_resize.model import AUTHORITY_FILE, BUNDLE_FILES, Bundle, Credentials, Identity
+from etcd_resize.model.identity import Credentials, Identity
+from etcd_resize.model.machine import AUTHORITY_FILE, BUNDLE_FILES, Bundle
 from etcd_resize.request import Trust
 from etcd_resize.service.pursuit import Clock
 

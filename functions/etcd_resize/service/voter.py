@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from etcd_resize import planning
 from etcd_resize.errors import Refused, Retryable
-from etcd_resize.model import Identity
+from etcd_resize.model.identity import Identity
 from etcd_resize.request import VoterProperties
 from etcd_resize.service.event import GOODBYE_SECONDS, Answer, Event
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import MemberSpec
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.userdata import cloud_init, coreos_cloudinit, ignition
 
 USER_DATA_LIMIT = 16_384

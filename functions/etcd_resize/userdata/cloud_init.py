@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import BUNDLE_FOLDER, MemberSpec
+from etcd_resize.model.machine import BUNDLE_FOLDER, MemberSpec
 from etcd_resize.userdata import documents, mime, tuned
 from etcd_resize.userdata.etcdctl import PROFILE_PATH, profile
 from etcd_resize.userdata.on_machine import program

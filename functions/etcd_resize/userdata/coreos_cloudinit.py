@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import yaml
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import TUNING, MemberSpec
+from etcd_resize.model.machine import TUNING, MemberSpec
 from etcd_resize.userdata import documents, systemd, tuned
 
 UNIT = "etcd2.service"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from etcd_resize.model import AUTHORITY_FILE, BUNDLE_FOLDER, CERTIFICATE_FILE, KEY_FILE, MemberSpec
+from etcd_resize.model.machine import AUTHORITY_FILE, BUNDLE_FOLDER, CERTIFICATE_FILE, KEY_FILE, MemberSpec
 
 PROFILE_PATH = "/etc/profile.d/etcd-resize.sh"
 

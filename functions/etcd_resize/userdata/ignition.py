@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import MemberSpec
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.userdata.etcdctl import PROFILE_PATH, profile
 from etcd_resize.userdata.ignition_base import merge
 from etcd_resize.userdata.systemd import NEVER, drop_in

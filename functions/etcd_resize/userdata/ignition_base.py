@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from etcd_resize.errors import InvalidRequest, quoted
-from etcd_resize.model import MemberSpec
+from etcd_resize.model.machine import MemberSpec
 from etcd_resize.userdata import tuned
 
 Document: TypeAlias = dict[str, Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 from etcd_resize.errors import InvalidRequest
-from etcd_resize.model import TUNING, MemberSpec
+from etcd_resize.model.machine import TUNING, MemberSpec
 
 _PROPERTIES = {variable: name for name, variable in TUNING.items()}
 

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 
-from etcd_resize.model import client_url
+from etcd_resize.model.urls import client_url
 from playground.faults import clock
 from playground.faults.cloud import TIMEOUT_SECONDS
 from playground.faults.fault import Fault
