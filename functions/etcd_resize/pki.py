@@ -57,7 +57,7 @@ class Authority:
     key: str = field(repr=False)
 
 
-def found(cluster: str, now: float) -> Authority:
+def new_authority(cluster: str, now: float) -> Authority:
     """A new authority for ``cluster``. ``now`` in seconds since the epoch."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{cluster} authority")])

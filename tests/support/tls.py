@@ -22,7 +22,7 @@ class Issuer:
         self.cluster, self.folder = cluster, folder
         self.peers = pki.peers_of(cluster)
         """The common name that members demand of each other; empty: any."""
-        self.authority = pki.found(cluster, since or time.time())
+        self.authority = pki.new_authority(cluster, since or time.time())
         self.members: dict[str, pki.Signed] = {}
 
     def client(self, name: str = pki.FUNCTION, *, at: float | None = None) -> Credentials:

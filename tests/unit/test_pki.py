@@ -21,7 +21,7 @@ WHO = Identity("etcd", "etcd-2", "10.0.0.2", tls=True)
 
 
 def authority(now: datetime = NOW) -> pki.Authority:
-    return pki.found("etcd", now.timestamp())
+    return pki.new_authority("etcd", now.timestamp())
 
 
 def read(text: str) -> x509.Certificate:

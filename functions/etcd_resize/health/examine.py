@@ -15,7 +15,7 @@ from etcd_resize.model.identity import Credentials
 from etcd_resize.model.machine import UNTUNED
 from etcd_resize.model.records import ClusterRecord
 from etcd_resize.service.pursuit import Clock
-from etcd_resize.service.trust import kept
+from etcd_resize.service.trust import kept_credentials
 
 WRITTEN_KEY = "/etcd-resize/health"
 """The one key that is written, over and over: the time of the last report. Compaction takes its past."""
@@ -50,7 +50,7 @@ def examine(
     """
     known = sources.journal.cluster(cluster)
     recorded = sources.journal.recorded(cluster)
-    credentials, shown_until = kept(sources.vault, cluster)
+    credentials, shown_until = kept_credentials(sources.vault, cluster)
     accepted = known.accepted[0].endpoints if known and known.accepted else ()
     ours = [
         replace(identity, tls=credentials is not None).client_url

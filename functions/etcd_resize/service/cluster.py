@@ -111,12 +111,12 @@ class ClusterEvent(Event):
         """
         if not view.has_quorum:
             return
-        for identity, record in self._kept:
+        for identity, record in self._with_machines:
             if view.at(identity.peer_url) is None and identity.address not in map(host_of, wanted.endpoints):
                 yield Ghost(identity, record.member_id, record.instance)
 
     @cached_property
-    def _kept(self) -> list[tuple[Identity, MemberRecord]]:
+    def _with_machines(self) -> list[tuple[Identity, MemberRecord]]:
         """Those that the journal ascribes to this stack, with a machine, and does not say that they left."""
         properties = self.request.properties
         recorded = (

@@ -156,7 +156,7 @@ class Event:
             Revoke: revoke,
         }
 
-    def everybody(self, cluster: str) -> tuple[str, ...]:
+    def accepted_endpoints(self, cluster: str) -> tuple[str, ...]:
         """Client URLs of the members that the guard accepted last, after it and before it in the chain.
 
         Who is replaced, or leaves because it was, may be the only one that its own properties name.
@@ -190,7 +190,7 @@ class Event:
             return identity, None
         return identity, record
 
-    def returns(self, wanted: Identity) -> bool:
+    def is_rollback_to(self, wanted: Identity) -> bool:
         """Whether an Update goes back to a member that was about to be replaced: a rollback, to which nobody objects.
 
         CloudFormation names either the old member, whose properties come back, or the new one.

@@ -17,7 +17,7 @@ from etcd_resize.model.cluster import ClusterView
 from etcd_resize.model.steps import Defragment, Snapshot
 from etcd_resize.service.event import Answer, Outside, cluster_of, take_snapshot
 from etcd_resize.service.pursuit import Hand, Planner, Pursuit
-from etcd_resize.service.trust import kept
+from etcd_resize.service.trust import kept_credentials
 
 if TYPE_CHECKING:
     from etcd_resize.gateway import Gateway
@@ -48,7 +48,9 @@ def maintain(outside: Outside, maintained: Maintained, event: object, budget: fl
 
 @contextmanager
 def _connected(outside: Outside, maintained: Maintained) -> Iterator[Gateway]:
-    credentials, _ = kept(outside.vault, maintained.cluster)  # nothing is signed here: that is the provider's
+    credentials, _ = kept_credentials(
+        outside.vault, maintained.cluster
+    )  # nothing is signed here: that is the provider's
     gateway = outside.connect(maintained.endpoints, credentials, None)
     try:
         yield gateway

@@ -49,9 +49,9 @@ class MemberEvent(Event):
     def update(self, wanted: MemberProperties) -> Answer:
         """The same member: the same answer, word for word. Another address: another member joins."""
         previous = self.request.previous_identity
-        if self.returns(wanted.identity):
+        if self.is_rollback_to(wanted.identity):
             self._abandon(wanted)
-        if previous == wanted.identity or self.returns(wanted.identity):
+        if previous == wanted.identity or self.is_rollback_to(wanted.identity):
             return self._frozen_answer(wanted.identity)
         if previous and previous.cluster != wanted.identity.cluster:
             raise Refused(
@@ -61,7 +61,7 @@ class MemberEvent(Event):
         if previous is None:
             return self._join(wanted, wanted.endpoints)
         # the first member has no endpoints before it, and whoever is replaced may be dead: the others are asked too
-        endpoints = (*wanted.endpoints, previous.client_url, *self.everybody(previous.cluster))
+        endpoints = (*wanted.endpoints, previous.client_url, *self.accepted_endpoints(previous.cluster))
         return self._join(wanted, tuple(dict.fromkeys(endpoints)), previous)
 
     def delete(self, leaving: MemberProperties) -> Answer:
@@ -71,7 +71,7 @@ class MemberEvent(Event):
             self._forestall(identity, record)
             return {}
         doomed = self.doomed(identity.cluster, bootstrapped=leaving.bootstrapped)
-        others = () if doomed else self.everybody(identity.cluster)
+        others = () if doomed else self.accepted_endpoints(identity.cluster)
         still_there = False
 
         def evict(view: ClusterView, progress: Progress) -> Plan:
@@ -108,12 +108,13 @@ class MemberEvent(Event):
         fail: what cannot be done is left to that.
         """
         old = self.request.old
-        if not isinstance(old, MemberProperties) or not self._mine(
-            record := self.journal.member(old.identity)
-        ):
+        if not isinstance(old, MemberProperties):
+            return
+        record = self.journal.member(old.identity)
+        if record is None or not self._claimed(record):
             return
         self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
-        others = self.everybody(wanted.identity.cluster)
+        others = self.accepted_endpoints(wanted.identity.cluster)
         endpoints = tuple(dict.fromkeys((*wanted.endpoints, wanted.identity.client_url, *others)))
         try:
             with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
@@ -125,14 +126,13 @@ class MemberEvent(Event):
                         staying=others,
                         doomed=False,
                         progress=progress,
-                        instance=record.instance if record else "",
+                        instance=record.instance,
                     )
                 )
         except (Refused, Retryable) as reason:
             logger.warning("%s stays for now: %s", old.identity, reason)
             return
-        if record:
-            self.write_off(old.identity, record)
+        self.write_off(old.identity, record)
 
     def _forestall(self, identity: Identity, known: MemberRecord | None) -> None:
         """A Create that still runs must see that its Delete has been; a replacement cannot be rolled back any more."""
@@ -160,32 +160,32 @@ class MemberEvent(Event):
 
     # --- joining ---
 
-    def _mine(self, record: MemberRecord | None) -> bool:
-        """Whether the journal ascribes the member to this stack."""
-        return record is not None and self._owned(record) and record.state != "left"
+    def _claimed(self, record: MemberRecord | None) -> bool:
+        """Whether the journal ascribes the member to this stack, and does not say that it left."""
+        return record is not None and self._by_this_stack(record) and record.state != "left"
 
-    def _owned(self, record: MemberRecord) -> bool:
+    def _by_this_stack(self, record: MemberRecord) -> bool:
         return record.stack_id == self.request.stack_id
 
     def _join(
         self, wanted: MemberProperties, endpoints: Sequence[str], replaces: Identity | None = None
     ) -> Answer:
         record = self.journal.member(wanted.identity)
-        mine = self._mine(record)
+        claimed = self._claimed(record)
         if wanted.protect:
             self.outside.machines.check()
         if not endpoints:
-            return self._bootstrap(wanted, record if mine else None)
-        if replaces and (old := self.journal.member(replaces)) and self._owned(old):
+            return self._bootstrap(wanted, record if claimed else None)
+        if replaces and (old := self.journal.member(replaces)) and self._by_this_stack(old):
             self.journal.record_member(replaces, replace(old, successor=str(wanted.identity)))
         ghosts: dict[Identity, Ghost] = {}
         with self.pursuing(wanted.identity.cluster, endpoints) as pursuit:
-            view = pursuit.run(self._joining(wanted, replaces, ghosts, claimed=mine))
+            view = pursuit.run(self._joining(wanted, replaces, ghosts, claimed=claimed))
             self._unless_deleted(pursuit, wanted.identity, endpoints)
         self.bury(ghosts.values())
         if replaces and view.at(replaces.peer_url) is None and (old := self.journal.member(replaces)):
             self.write_off(replaces, old)
-        return self._joined(wanted, view, record if mine else None, replaces)
+        return self._joined(wanted, view, record if claimed else None, replaces)
 
     def _joining(
         self,
@@ -204,7 +204,7 @@ class MemberEvent(Event):
             nonlocal claimed
             if not claimed and view.at(wanted.identity.peer_url):
                 # the same event may run twice at once: the other one writes its intention before it adds
-                claimed = self._mine(self.journal.member(wanted.identity))
+                claimed = self._claimed(self.journal.member(wanted.identity))
             ghosts.update({ghost.identity: ghost for ghost in self._leftovers(wanted.identity, view)})
             decided = planning.plan_join(
                 wanted.identity,
@@ -282,7 +282,7 @@ class MemberEvent(Event):
             return dict(record.answer)
         if self.journal.cluster(wanted.identity.cluster) is None:
             self.journal.record_cluster(wanted.identity.cluster, ClusterRecord(cluster_id=view.cluster_id))
-        return self._added(wanted, member.id, self._joining_answer(wanted, view, member.id, replaces))
+        return self._journaled(wanted, member.id, self._joining_answer(wanted, view, member.id, replaces))
 
     def _bootstrap(self, wanted: MemberProperties, record: MemberRecord | None) -> Answer:
         if record and record.answer:
@@ -304,16 +304,16 @@ class MemberEvent(Event):
         answered = self._answer(wanted, spec, member_id)
         cluster = ClusterRecord(cluster_id=bootstrap_cluster_id(member_id))
         self.journal.record_cluster(identity.cluster, cluster)
-        return self._added(wanted, member_id, answered)
+        return self._journaled(wanted, member_id, answered)
 
-    def _added(self, wanted: MemberProperties, member_id: int, answered: Answer) -> Answer:
+    def _journaled(self, wanted: MemberProperties, member_id: int, answered: Answer) -> Answer:
         """Journal the answer. If the same event ran twice at once, whatever was journaled first is the answer.
 
         A document that is fetched has another URL each time, so two answers of one event may differ.
         """
         while True:
             record = self.journal.member(wanted.identity)
-            if record and self._mine(record) and record.answer and record.member_id == member_id:
+            if record and self._claimed(record) and record.answer and record.member_id == member_id:
                 return dict(record.answer)
             added = self.record("added", member_id, answered)
             added = replace(added, serial=self._serial, expires=self._expires, settings=wanted.settings)
@@ -392,7 +392,7 @@ class MemberEvent(Event):
         try:
             return userdata.encode(wanted.dialect, document, room)
         except userdata.TooLarge:
-            url = self._kept(spec.identity, document)
+            url = self._url_of(spec.identity, document)
         try:
             return userdata.encode(wanted.dialect, userdata.fetching(wanted.dialect, url, document), room)
         except userdata.TooLarge as problem:
@@ -401,7 +401,7 @@ class MemberEvent(Event):
                 " shorten the names"
             ) from problem
 
-    def _kept(self, identity: Identity, document: bytes) -> str:
+    def _url_of(self, identity: Identity, document: bytes) -> str:
         """The URL is asked for once an event: another one would make another answer of the same document."""
         if document not in self._urls:
             self._urls[document] = self.outside.snapshots.keep(identity, document)

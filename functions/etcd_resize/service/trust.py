@@ -41,7 +41,7 @@ class Trusted:
         if self._trust.adopted or self._vault.read(self._cluster, AUTHORITY) is not None:
             return
         pki = _pki()
-        authority = pki.found(self._cluster, self._clock.time())
+        authority = pki.new_authority(self._cluster, self._clock.time())
         made = {"certificate": authority.certificate, "key": authority.key}
         self._vault.write(self._cluster, AUTHORITY, _json(made), only_new=True)
 
@@ -126,7 +126,7 @@ class Trusted:
         }
 
 
-def kept(vault: Vault, cluster: str) -> tuple[Credentials | None, float]:
+def kept_credentials(vault: Vault, cluster: str) -> tuple[Credentials | None, float]:
     """What the function shows the members, as it was kept last, and its end in seconds since the epoch.
 
     Nothing is signed, so that it can be read by who may not read the authority. None, and 0, without TLS.

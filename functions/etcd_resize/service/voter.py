@@ -31,11 +31,11 @@ class VoterEvent(Event):
             if old.protect and not wanted.protect:
                 self.outside.machines.unprotect(wanted.instance)
             return {"Name": wanted.identity.name}
-        if self.returns(wanted.identity):
+        if self.is_rollback_to(wanted.identity):
             self._let_successor_go(wanted)
             return {"Name": wanted.identity.name}
         previous = self.request.previous_identity
-        also = (previous.client_url, *self.everybody(previous.cluster)) if previous else ()
+        also = (previous.client_url, *self.accepted_endpoints(previous.cluster)) if previous else ()
         return self._promote(wanted, also)
 
     def delete(self, leaving: VoterProperties) -> Answer:
@@ -45,7 +45,7 @@ class VoterEvent(Event):
             return {}
         instance = leaving.instance if leaving.protect else ""
         doomed = self.doomed(identity.cluster, bootstrapped=leaving.bootstrapped)
-        others = () if doomed else self.everybody(identity.cluster)
+        others = () if doomed else self.accepted_endpoints(identity.cluster)
         self.leave(
             identity.cluster,
             tuple(dict.fromkeys((*leaving.endpoints, identity.client_url, *others))),
@@ -77,7 +77,7 @@ class VoterEvent(Event):
         if record is None or record.stack_id != self.request.stack_id or record.state == "left":
             return
         self.deadline = min(self.deadline, self.clock.monotonic() + GOODBYE_SECONDS)
-        others = self.everybody(cluster)
+        others = self.accepted_endpoints(cluster)
         try:
             self.leave(
                 cluster,
