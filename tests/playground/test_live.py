@@ -14,10 +14,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from etcd_resize.model.cluster import ClusterView, Health, Member
-from playground import live, machines
+from playground import live, live_server, machines
 from playground.account import Deployment
 from playground.journal import Journal
-from playground.live import Live, OrderError
+from playground.live import Live
+from playground.live_server import OrderError
 from playground.local import Playground
 from playground.machines import Machine, MachineError
 from tests.playground.client import Cloud
@@ -154,7 +155,7 @@ def ask(
 
 def test_the_page_is_there_for_who_knows_its_address(page: Live) -> None:
     status, text, headers = ask(page, "GET", "")
-    assert (status, text) == (200, live.PAGE.read_text())
+    assert (status, text) == (200, live_server.PAGE.read_text())
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert ask(page, "GET", "other")[0] == 404
     assert ask(page, "POST", "events", {})[0] == 404
@@ -183,7 +184,7 @@ def test_a_foreign_page_neither_reads_nor_orders(page: Live, fake: FakePlaygroun
     ("order", "said"),
     [
         ([], "short JSON object"),
-        ({"do": "x" * live.LONGEST_ORDER}, "short JSON object"),
+        ({"do": "x" * live_server.LONGEST_ORDER}, "short JSON object"),
         ({"do": "kill", "machine": "i-9"}, "There is no machine i-9."),
         ({"do": "stop", "machine": "i-1"}, "A machine is not told to stop"),
         ({"do": "cut off", "machine": "i-1"}, "Only a container is cut off."),

@@ -51,7 +51,7 @@ def examine(
     known = sources.journal.cluster(cluster)
     recorded = sources.journal.recorded(cluster)
     credentials, shown_until = kept_credentials(sources.vault, cluster)
-    accepted = known.accepted[0].endpoints if known and known.accepted else ()
+    accepted = known.endpoints if known else ()
     ours = [
         replace(identity, tls=credentials is not None).client_url
         for identity, record in recorded

@@ -74,3 +74,8 @@ class ClusterRecord:
     deleting: bool = False
     accepted: tuple[Accepted, ...] = ()
     stack_id: str = ""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Client URLs of the members that were accepted last; none before the first time."""
+        return self.accepted[0].endpoints if self.accepted else ()

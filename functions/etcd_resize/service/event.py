@@ -162,7 +162,7 @@ class Event:
         Who is replaced, or leaves because it was, may be the only one that its own properties name.
         """
         known = self.journal.cluster(cluster)
-        return known.accepted[0].endpoints if known and known.accepted else ()
+        return known.endpoints if known else ()
 
     # --- whose member it is ---
 
