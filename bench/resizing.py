@@ -1,20 +1,25 @@
-"""One round: a way goes through the sizes under continuous writes, and every write is on the account."""
+"""One round: a way goes through the sizes under continuous writes, and every write is on the account.
+
+The writer has this process for itself; the way, and all that it starts, is a process beside it, as the function is on
+AWS. What a way computes costs the writer the processor at most, never its own clock.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
-import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.ways import WAYS, Way, fresh, ready
-from etcd_resize.errors import Refused, Retryable
-from etcd_resize.gateway import EtcdGateway
+from bench.ways import fresh
 from etcd_resize.model.urls import client_url
 from playground import tools
 from playground.connections import Connections
@@ -24,75 +29,82 @@ SIZES = (1, 3, 5, 3, 1)
 REST_SECONDS = 3.0
 """How long is written before the first step, for the figures at rest."""
 SLOW_MS = 100.0
-LOOK = 0.05
+END_SECONDS = 10.0
+"""What a child may take to end by itself."""
 
 
-class Leaders:
-    """How long the first member, which stays, knew of no leader; seen every LOOK seconds."""
+class Child:
+    """A way in a process of its own, ``bench.child``."""
 
-    def __init__(self, url: str) -> None:
-        self.without = 0.0
-        self._gateway = EtcdGateway([url])
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
 
-    def stop(self) -> float:
-        """The seconds without a leader."""
-        self._stop.set()
-        self._thread.join()
-        self._gateway.close()
-        return self.without
+    def go(self, size: int) -> dict[str, float]:
+        """Let it go to that size, and wait until all members serve; its ``seconds`` and ``leaderless_seconds``."""
+        print(size, file=self._process.stdin, flush=True)
+        return self.answer()
 
-    def _run(self) -> None:
-        before, led = time.monotonic(), True
-        while not self._stop.wait(LOOK):
-            try:
-                led = self._gateway.view().leader is not None
-            except (Retryable, Refused):
-                led = False
-            now = time.monotonic()
-            self.without += 0.0 if led else now - before
-            before = now
+    def answer(self) -> dict[str, float]:
+        """What it says next; RuntimeError if it has ended, its reason is on the terminal."""
+        line = self._process.stdout.readline() if self._process.stdout else ""
+        if not line:
+            raise RuntimeError("the way's process has ended")
+        told: dict[str, float] = json.loads(line)
+        return told
+
+
+@contextmanager
+def child(name: str, etcd: Path, folder: Path, addresses: list[str]) -> Iterator[Child]:
+    """The way with one member that serves. Whatever happens, neither it nor a member is left behind."""
+    command = [sys.executable, "-m", "bench.child", name, str(etcd), str(folder), *addresses]
+    pipe = subprocess.PIPE
+    # its members are in its session, so that they can be ended without it
+    process = subprocess.Popen(
+        command, cwd=tools.ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True
+    )
+    try:
+        started = Child(process)
+        started.answer()
+        yield started
+    finally:
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                process.communicate(timeout=END_SECONDS)  # the end of its input is the sign to stop
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def one_round(name: str, etcd: Path, folder: Path, addresses: list[str]) -> dict[str, Any]:
     """The raw figures of one way: seconds a step, and the writes at rest and meanwhile."""
-    way = WAYS[name](etcd, fresh(folder), addresses)
     connections = Connections()
     # the writer knows the members that stay throughout: what it sees is the cluster, not a member that goes
     writer = Writer(connections, lambda: [client_url(addresses[0])], Keys(f"bench-{time.time_ns()}"))
     try:
-        ready(way, addresses)
-        writer.start()
-        time.sleep(REST_SECONDS)
-        rest = writer.ledger.mark()
-        leaders = Leaders(client_url(addresses[0]))
-        steps = [_step(way, size, before, writer, addresses) for before, size in pairwise(SIZES)]
-        without = leaders.stop()
-        writer.stop()
-        done = writer.ledger.figures(rest)
-        return {
-            "way": name,
-            "steps": steps,
-            "rest": asdict(writer.ledger.figures(Mark(), rest)),
-            "resizing": asdict(done),
-            "slow": writer.ledger.slower(SLOW_MS, rest),
-            "leaderless_seconds": round(without, 3),
-        }
+        with child(name, etcd, fresh(folder), addresses) as way:
+            writer.start()
+            time.sleep(REST_SECONDS)
+            rest = writer.ledger.mark()
+            steps = [_step(way, before, size, writer) for before, size in pairwise(SIZES)]
+            writer.stop()
     finally:
         writer.stop()
         connections.close()
-        way.stop()
+    return {
+        "way": name,
+        "steps": steps,
+        "rest": asdict(writer.ledger.figures(Mark(), rest)),
+        "resizing": asdict(writer.ledger.figures(rest)),
+        "slow": writer.ledger.slower(SLOW_MS, rest),
+        "leaderless_seconds": round(sum(step["leaderless_seconds"] for step in steps), 3),
+    }
 
 
-def _step(way: Way, size: int, before: int, writer: Writer, addresses: list[str]) -> dict[str, Any]:
-    mark, begun = writer.ledger.mark(), time.monotonic()
-    (way.grow if size > before else way.shrink)(size)
-    seconds = time.monotonic() - begun
-    ready(way, addresses)  # not counted: the next step begins with a cluster that is whole
-    figures = asdict(writer.ledger.figures(mark))
-    return {"from": before, "to": size, "seconds": round(seconds, 3), "writes": figures}
+def _step(way: Child, before: int, size: int, writer: Writer) -> dict[str, Any]:
+    mark = writer.ledger.mark()
+    took = way.go(size)
+    return {"from": before, "to": size, **took, "writes": asdict(writer.ledger.figures(mark))}
 
 
 def whole_stack(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,90 @@
+"""One way in a process of its own, ``python -m bench.child <way> <etcd> <folder> <address>...``: what is measured.
+
+It takes a size a line on its standard input, goes there, and answers with a line of JSON: ``seconds`` that it took,
+and ``leaderless_seconds`` since the answer before. The first answer comes once the cluster of one member serves. At
+the end of its input it ends its members and itself.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+
+from bench.ways import WAYS, ready
+from etcd_resize import gateway
+from etcd_resize.model.urls import client_url
+
+from etcd3 import etcdrpc  # isort: skip # etcd_resize makes it loadable
+
+LOOK = 0.05
+"""Seconds between two looks for a leader."""
+
+
+class Leaders:
+    """For how long the first member, which stays, knew of no leader; it alone is asked, every LOOK seconds."""
+
+    def __init__(self, url: str) -> None:
+        self._client = gateway.client(url, None)
+        self._without, self._told = 0.0, 0.0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="leaders", daemon=True)
+        self._thread.start()
+
+    def without(self) -> float:
+        """The seconds without a leader since this was asked last."""
+        before, self._told = self._told, self._without
+        return self._told - before
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        self._thread.join()
+        self._client.close()
+
+    def _run(self) -> None:
+        before = time.monotonic()
+        while not self._stop.wait(LOOK):
+            try:
+                led = self._client.maintenancestub.Status(etcdrpc.StatusRequest(), timeout=1).leader != 0
+            except grpc.RpcError:
+                led = False
+            now = time.monotonic()
+            self._without += 0.0 if led else now - before
+            before = now
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Carry out what is asked for on standard input."""
+    name, etcd, folder, *addresses = arguments
+    logging.disable(logging.CRITICAL)  # the handler's log of each plan would be among the figures
+    way = WAYS[name](Path(etcd), Path(folder), addresses)
+    try:
+        ready(way, addresses)
+        leaders = Leaders(client_url(addresses[0]))  # at rest as well: it is no difference between the two
+        _answer(0.0, leaders)
+        for line in sys.stdin:
+            size, begun = int(line), time.monotonic()
+            (way.grow if size > way.size else way.shrink)(size)
+            seconds = time.monotonic() - begun
+            ready(way, addresses)  # not counted: the next step begins with a cluster that is whole
+            _answer(seconds, leaders)
+        leaders.stop()
+    finally:
+        way.stop()
+    return 0
+
+
+def _answer(seconds: float, leaders: Leaders) -> None:
+    told = {"seconds": round(seconds, 3), "leaderless_seconds": round(leaders.without(), 3)}
+    print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
