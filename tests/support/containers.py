@@ -13,7 +13,7 @@ import pytest
 
 from etcd_resize.model.identity import Identity
 from etcd_resize.model.machine import MemberSpec
-from etcd_resize.userdata import RENDERERS
+from etcd_resize.userdata import render
 from playground import network, tree
 from playground.local import Playground
 
@@ -36,7 +36,7 @@ def lonely(address: str, name: str = "lonely") -> bytes:
     """The UserData of the only member of a new cluster, as the function renders it."""
     identity = Identity("alone", name, address)
     spec = MemberSpec(identity, ((name, identity.peer_url),), "new", "alone")
-    return RENDERERS["cloud-init"].render(spec, b"")
+    return render("cloud-init", spec, b"")
 
 
 def healthy(address: str) -> bool:

@@ -127,7 +127,7 @@ ADDRESSES = {"private_ipv4": "172.31.22.9", "public_ipv4": "52.1.2.3"}
 
 def render(base: str | bytes = b"", spec: MemberSpec = ANCESTOR) -> bytes:
     given = base.encode() if isinstance(base, str) else base
-    return userdata.RENDERERS["coreos-cloudinit"].render(spec, given)
+    return userdata.render("coreos-cloudinit", spec, given)
 
 
 def refused(base: str | bytes, spec: MemberSpec = ANCESTOR) -> str:

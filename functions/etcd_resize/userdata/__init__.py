@@ -1,8 +1,10 @@
 """UserData: one ``MemberSpec``, one renderer a dialect.
 
-A renderer is a function from the spec, and the user's own document if there is one, to the document's bytes.
-It builds data and dumps it; it never pastes strings together. A new dialect is a module here and a row in
-``RENDERERS``.
+A dialect is a module here, with two functions that make a document's bytes, ``render`` and ``fetching``, and a row in
+``RENDERERS``, which says what its reader can do. It builds data and dumps it; it never pastes strings together.
+
+The module is loaded for its first document, by ``Renderer``: yaml and MIME take a tenth of a cold start, and most
+events make no document.
 """
 
 from __future__ import annotations
@@ -10,34 +12,46 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
 
 from etcd_resize.errors import InvalidRequest
 from etcd_resize.model.machine import MemberSpec
-from etcd_resize.userdata import cloud_init, coreos_cloudinit, ignition
 
 USER_DATA_LIMIT = 16_384
 """Bytes of UserData before base64 (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html)."""
 
 
+class Dialect(Protocol):
+    """What the module of a dialect has. Both raise InvalidRequest for what the dialect cannot serve."""
+
+    def render(self, spec: MemberSpec, base: bytes) -> bytes:
+        """The document of ``spec``, and of the user's own one in the same dialect, which may be empty."""
+
+    def fetching(self, url: str, sha256: str) -> bytes:
+        """A document by which a machine fetches another one, verifies its sha256 (in hexadecimal), and then uses it."""
+
+
 @dataclass(frozen=True)
 class Renderer:
-    """``render`` takes the spec and the user's own document of the same dialect, which may be empty.
+    """What is known of a dialect before its ``module`` here is loaded.
 
-    It raises InvalidRequest for a spec or a document that the dialect cannot serve. ``fetching`` takes the URL of a
-    document that is too large, and its sha256 in hexadecimal: a machine that boots from what it returns fetches the
-    document, verifies it, and only then uses it. ``reads_gzip`` says whether the dialect's reader unpacks gzip,
-    ``asks_with_token`` whether it reads UserData from a machine that wants a token for it (IMDSv2), ``brings_bundle``
-    whether the machine fetches its key and certificates.
+    ``reads_gzip`` says whether the dialect's reader unpacks gzip, ``asks_with_token`` whether it reads UserData from a
+    machine that wants a token for it (IMDSv2), ``brings_bundle`` whether the machine fetches its key and certificates,
+    ``restores`` whether it can start from a snapshot.
     """
 
-    render: Callable[[MemberSpec, bytes], bytes]
-    fetching: Callable[[str, str], bytes]
+    module: str
     reads_gzip: bool
     asks_with_token: bool = True
     brings_bundle: bool = False
     restores: bool = False
+
+    @property
+    def dialect(self) -> Dialect:
+        """The module, loaded."""
+        return cast("Dialect", import_module(f"{__name__}.{self.module}"))
 
 
 class TooLarge(InvalidRequest):
@@ -45,13 +59,9 @@ class TooLarge(InvalidRequest):
 
 
 RENDERERS: dict[str, Renderer] = {
-    "cloud-init": Renderer(
-        cloud_init.render, cloud_init.fetching, reads_gzip=True, brings_bundle=True, restores=True
-    ),
-    "coreos-cloudinit": Renderer(
-        coreos_cloudinit.render, coreos_cloudinit.fetching, reads_gzip=True, asks_with_token=False
-    ),
-    "ignition": Renderer(ignition.render, ignition.fetching, reads_gzip=False),
+    "cloud-init": Renderer("cloud_init", reads_gzip=True, brings_bundle=True, restores=True),
+    "coreos-cloudinit": Renderer("coreos_cloudinit", reads_gzip=True, asks_with_token=False),
+    "ignition": Renderer("ignition", reads_gzip=False),
 }
 
 
@@ -69,12 +79,12 @@ def render(dialect: str, spec: MemberSpec, base: bytes) -> bytes:
             f"a machine of the dialect {dialect} cannot restore a snapshot: leave RestoreFrom empty, or take the"
             f" dialect {able}"
         )
-    return renderer.render(spec, base)
+    return renderer.dialect.render(spec, base)
 
 
 def fetching(dialect: str, url: str, document: bytes) -> bytes:
     """A short document in whose place the machine takes ``document``, from ``url``."""
-    return _renderer(dialect).fetching(url, hashlib.sha256(document).hexdigest())
+    return _renderer(dialect).dialect.fetching(url, hashlib.sha256(document).hexdigest())
 
 
 def encode(dialect: str, document: bytes, room: int) -> str:
