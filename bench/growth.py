@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 import timeit
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.ways import Ours, fresh, ready
+from bench.child import child
+from bench.ways import fresh
 from etcd_resize.model.cluster import ClusterView, Health, Member
 from etcd_resize.model.identity import Identity
 from etcd_resize.model.urls import client_url, peer_url
@@ -28,12 +30,9 @@ REPEATS = 2000
 
 def members(etcd: Path, folder: Path, addresses: list[str]) -> list[dict[str, Any]]:
     """Seconds that each member takes to join and to leave, 1 to LARGEST and back, through the handler."""
-    way = Ours(etcd, fresh(folder), addresses)
-    try:
-        joined = [_timed(lambda size=size: way.grow(size)) for size in range(2, LARGEST + 1)]
-        left = [_timed(lambda size=size: way.shrink(size)) for size in range(LARGEST - 1, 0, -1)]
-    finally:
-        way.stop()
+    with child("ours", etcd, fresh(folder), addresses) as way:
+        joined = [way.go(size)["seconds"] for size in range(2, LARGEST + 1)]
+        left = [way.go(size)["seconds"] for size in range(LARGEST - 1, 0, -1)]
     return [
         {"size": size, "joined": join, "left": leave}
         for size, join, leave in zip(range(2, LARGEST + 1), joined, reversed(left), strict=True)
@@ -47,17 +46,11 @@ def databases(etcd: Path, folder: Path, addresses: list[str]) -> list[dict[str, 
     """
     found = []
     for size in DATABASES_MB:
-        way = Ours(etcd, fresh(folder), addresses)
-        connections = Connections()
-        try:
-            ready(way, addresses)
+        with child("ours", etcd, fresh(folder), addresses) as way, closing(Connections()) as connections:
             for number in range(size * 1_000_000 // VALUE_BYTES):
                 value = number.to_bytes(8, "big") * (VALUE_BYTES // 8)
                 connections.put(client_url(addresses[0]), b"/bench/%09d" % number, value, PUT_SECONDS)
-            joined, left = _timed(lambda: way.grow(2)), _timed(lambda: way.shrink(1))  # noqa: B023 - called here
-        finally:
-            connections.close()
-            way.stop()
+            joined, left = way.go(2)["seconds"], way.go(1)["seconds"]
         found.append({"megabytes": size, "joined": joined, "left": left})
     return found
 

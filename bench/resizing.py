@@ -7,18 +7,15 @@ AWS. What a way computes costs the writer the processor at most, never its own c
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from bench.child import Child, child
 from bench.ways import fresh
 from etcd_resize.model.urls import client_url
 from playground import tools
@@ -29,51 +26,6 @@ SIZES = (1, 3, 5, 3, 1)
 REST_SECONDS = 3.0
 """How long is written before the first step, for the figures at rest."""
 SLOW_MS = 100.0
-END_SECONDS = 10.0
-"""What a child may take to end by itself."""
-
-
-class Child:
-    """A way in a process of its own, ``bench.child``."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def go(self, size: int) -> dict[str, float]:
-        """Let it go to that size, and wait until all members serve; its ``seconds`` and ``leaderless_seconds``."""
-        print(size, file=self._process.stdin, flush=True)
-        return self.answer()
-
-    def answer(self) -> dict[str, float]:
-        """What it says next; RuntimeError if it has ended, its reason is on the terminal."""
-        line = self._process.stdout.readline() if self._process.stdout else ""
-        if not line:
-            raise RuntimeError("the way's process has ended")
-        told: dict[str, float] = json.loads(line)
-        return told
-
-
-@contextmanager
-def child(name: str, etcd: Path, folder: Path, addresses: list[str]) -> Iterator[Child]:
-    """The way with one member that serves. Whatever happens, neither it nor a member is left behind."""
-    command = [sys.executable, "-m", "bench.child", name, str(etcd), str(folder), *addresses]
-    pipe = subprocess.PIPE
-    # its members are in its session, so that they can be ended without it
-    process = subprocess.Popen(
-        command, cwd=tools.ROOT, stdin=pipe, stdout=pipe, text=True, start_new_session=True
-    )
-    try:
-        started = Child(process)
-        started.answer()
-        yield started
-    finally:
-        try:
-            with suppress(subprocess.TimeoutExpired):
-                process.communicate(timeout=END_SECONDS)  # the end of its input is the sign to stop
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
 
 
 def one_round(name: str, etcd: Path, folder: Path, addresses: list[str]) -> dict[str, Any]:
