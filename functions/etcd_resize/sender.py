@@ -12,6 +12,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from http.client import HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
@@ -73,13 +74,19 @@ def _patience(remaining: Callable[[], float]) -> float:
 def _put(url: str, body: bytes, timeout: float) -> int:
     """The HTTP status of one try. ``timeout`` in seconds bounds each wait: connecting, sending, reading."""
     parts = urlsplit(url)
-    connection = HTTPSConnection(parts.netloc, timeout=timeout, context=ssl.create_default_context())
+    connection = HTTPSConnection(parts.netloc, timeout=timeout, context=_trusting())
     try:
         # the signature covers an empty content type
         connection.request("PUT", f"{parts.path}?{parts.query}", body, {"Content-Type": ""})
         return connection.getresponse().status
     finally:
         connection.close()
+
+
+@cache
+def _trusting() -> ssl.SSLContext:
+    """Whom the system trusts. To read its hundred authorities takes longer than the answer: once a process will do."""
+    return ssl.create_default_context()
 
 
 def _brief(error: Exception) -> str:

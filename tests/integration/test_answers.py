@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from etcd_resize import service
+from etcd_resize import sender, service
 from etcd_resize.model.identity import Identity
 from etcd_resize.request import MEMBER
 from playground.faults.mailbox import HOST, self_signed
@@ -114,9 +114,11 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def answers(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers]:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    sender._trusting.cache_clear()
     made = Answers(certificate)
     yield made
     made.stop()
+    sender._trusting.cache_clear()
 
 
 @pytest.fixture
@@ -208,6 +210,7 @@ def test_a_certificate_that_nobody_vouches_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE")
+    sender._trusting.cache_clear()
     run(answers.server.server_port, 4)
     assert not answers.asked
     assert "CloudFormation could not be told: " in caplog.text
