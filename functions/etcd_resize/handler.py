@@ -6,6 +6,7 @@ anything is changed, so that even a failed Create is followed by a Delete with t
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import time
@@ -55,6 +56,8 @@ class _Helper(CfnResource):
 
 with _without_clients():
     helper = _Helper(log_level="INFO", boto_level="ERROR", sleep_on_delete=0)
+
+gc.freeze()  # what is loaded stays: to look through all of it for garbage would hold an event up
 
 
 def handler(event: object, context: Any) -> None:
