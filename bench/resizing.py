@@ -15,16 +15,17 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.child import Child, child
+from bench.child import child
 from bench.ways import fresh
 from etcd_resize.model.urls import client_url
 from playground import tools
 from playground.connections import Connections
-from playground.writer import Keys, Mark, Writer
+from playground.writer import Keys, Ledger, Mark, Writer
 
 SIZES = (1, 3, 5, 3, 1)
 REST_SECONDS = 3.0
-"""How long is written before the first step, for the figures at rest."""
+"""How long is written before the first step and after each, for the figures at rest: a write in a cluster of five
+takes longer than in one of one, whether it is being resized or not."""
 SLOW_MS = 100.0
 
 
@@ -33,12 +34,22 @@ def one_round(name: str, etcd: Path, folder: Path, addresses: list[str]) -> dict
     connections = Connections()
     # the writer knows the members that stay throughout: what it sees is the cluster, not a member that goes
     writer = Writer(connections, lambda: [client_url(addresses[0])], Keys(f"bench-{time.time_ns()}"))
+    ledger, steps = writer.ledger, list[dict[str, Any]]()
+    resting, resizing = list[tuple[Mark, Mark]](), list[tuple[Mark, Mark]]()
     try:
         with child(name, etcd, fresh(folder), addresses) as way:
             writer.start()
-            time.sleep(REST_SECONDS)
-            rest = writer.ledger.mark()
-            steps = [_step(way, before, size, writer) for before, size in pairwise(SIZES)]
+            resting.append(_rest(ledger))
+            for before, size in pairwise(SIZES):
+                begun = ledger.mark()
+                took = way.go(size)
+                resizing.append((begun, ledger.mark()))
+                resting.append(_rest(ledger))
+                writes = {
+                    "writes": asdict(ledger.figures(*resizing[-1])),
+                    "rest": asdict(ledger.figures(*resting[-1])),
+                }
+                steps.append({"from": before, "to": size, **took, **writes})
             writer.stop()
     finally:
         writer.stop()
@@ -46,17 +57,17 @@ def one_round(name: str, etcd: Path, folder: Path, addresses: list[str]) -> dict
     return {
         "way": name,
         "steps": steps,
-        "rest": asdict(writer.ledger.figures(Mark(), rest)),
-        "resizing": asdict(writer.ledger.figures(rest)),
-        "slow": writer.ledger.slower(SLOW_MS, rest),
+        "rest": asdict(ledger.together(resting)),
+        "resizing": asdict(ledger.together(resizing)),
+        "slow": sum(ledger.slower(SLOW_MS, *stretch) for stretch in resizing),
         "leaderless_seconds": round(sum(step["leaderless_seconds"] for step in steps), 3),
     }
 
 
-def _step(way: Child, before: int, size: int, writer: Writer) -> dict[str, Any]:
-    mark = writer.ledger.mark()
-    took = way.go(size)
-    return {"from": before, "to": size, **took, "writes": asdict(writer.ledger.figures(mark))}
+def _rest(ledger: Ledger) -> tuple[Mark, Mark]:
+    begun = ledger.mark()
+    time.sleep(REST_SECONDS)
+    return begun, ledger.mark()
 
 
 def whole_stack(folder: Path) -> dict[str, Any]:

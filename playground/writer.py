@@ -148,27 +148,33 @@ class Ledger:
 
     def figures(self, since: Mark = Mark(), until: Mark | None = None) -> Figures:
         """What happened from ``since`` (or the beginning) until ``until`` (or now)."""
-        until = until or self.mark()
+        return self.together([(since, until or self.mark())])
+
+    def together(self, stretches: Sequence[tuple[Mark, Mark]]) -> Figures:
+        """What happened in all of these stretches, and not between them."""
+        seconds: list[float] = []
+        gap = 0.0
         with self._lock:
-            seconds = sorted(self._seconds[since.acked : until.acked])
-            # The gap that a stretch begins with counts to it, so one moment more.
-            moments = self._moments[max(since.acked - 1, 0) : until.acked]
-            failed, retried = until.failed - since.failed, until.retried - since.retried
-        gaps = (later - earlier for earlier, later in pairwise(moments))
+            for since, until in stretches:
+                seconds += self._seconds[since.acked : until.acked]
+                # The gap that a stretch begins with counts to it, so one moment more.
+                moments = self._moments[max(since.acked - 1, 0) : until.acked]
+                gap = max([gap, *(later - earlier for earlier, later in pairwise(moments))])
+        seconds.sort()
         return Figures(
             acked=len(seconds),
-            failed=failed,
-            retried=retried,
+            failed=sum(until.failed - since.failed for since, until in stretches),
+            retried=sum(until.retried - since.retried for since, until in stretches),
             p50_ms=percentile(seconds, 0.50) * 1000,
             p99_ms=percentile(seconds, 0.99) * 1000,
             max_ms=(seconds[-1] if seconds else 0.0) * 1000,
-            longest_gap_ms=max(gaps, default=0.0) * 1000,
+            longest_gap_ms=gap * 1000,
         )
 
-    def slower(self, milliseconds: float, since: Mark = Mark()) -> int:
-        """How many writes since ``since`` took longer."""
+    def slower(self, milliseconds: float, since: Mark, until: Mark) -> int:
+        """How many writes from ``since`` until ``until`` took longer."""
         with self._lock:
-            return sum(seconds * 1000 > milliseconds for seconds in self._seconds[since.acked :])
+            return sum(seconds * 1000 > milliseconds for seconds in self._seconds[since.acked : until.acked])
 
     def slowest(self, since: float, width: float) -> list[tuple[float, float]]:
         """The slowest write of each stretch of ``width`` seconds.
