@@ -81,7 +81,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def show(result: Mapping[str, Any], console: Console) -> None:
     """The tables."""
     table = Table(title="two members more, two less, under continuous writes", title_justify="left")
-    columns = ["grow_seconds", "shrink_seconds", "failed", "slow", "p50_ms", "p99_ms"]
+    columns = ["grow_seconds", "shrink_seconds", "failed", "slow", "p50_ms", "p99_ms", "rest_p99_ms"]
     columns += ["longest_gap_ms", "leaderless_seconds", "p99_resizing_to_rest"]
     table.add_column("way")
     for column in columns:

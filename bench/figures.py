@@ -67,6 +67,7 @@ def _of(name: str, rounds: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "slow": sum(one["slow"] for one in mine),
         "p50_ms": round(median(one["resizing"]["p50_ms"] for one in mine), 2),
         "p99_ms": round(median(one["resizing"]["p99_ms"] for one in mine), 2),
+        "rest_p99_ms": round(median(one["rest"]["p99_ms"] for one in mine), 2),
         "longest_gap_ms": round(max(one["resizing"]["longest_gap_ms"] for one in mine), 1),
         "leaderless_seconds": round(max(one["leaderless_seconds"] for one in mine), 2),
         "p99_resizing_to_rest": round(median(ratios), 2),

@@ -20,6 +20,7 @@ COLUMNS = {
     "slow": "over 100 ms",
     "p50_ms": "p50, ms",
     "p99_ms": "p99, ms",
+    "rest_p99_ms": "p99 at rest, ms",
     "longest_gap_ms": "longest gap, ms",
     "leaderless_seconds": "without a leader, s",
 }

@@ -73,6 +73,19 @@ def test_a_stretch_counts_its_own_writes_and_the_gap_it_began_with() -> None:
     assert found.longest_gap_ms == pytest.approx(2500.0)
 
 
+def test_stretches_count_together_without_what_lies_between_them() -> None:
+    ledger, marks = Ledger(), []
+    for number, (begun, ended) in enumerate(((0.0, 0.2), (0.2, 1.2), (1.2, 9.2), (9.3, 9.4))):
+        marks.append(ledger.mark())
+        ledger.acknowledge(number, begun, ended, retried=number == 2)
+    stretches = [(marks[0], marks[2]), (marks[3], ledger.mark())]
+    found = ledger.together(stretches)
+    assert (found.acked, found.retried) == (3, 0)
+    assert found.max_ms == pytest.approx(1000.0)
+    assert found.longest_gap_ms == pytest.approx(1000.0)
+    assert [ledger.slower(500, *stretch) for stretch in stretches] == [1, 0]
+
+
 def test_keys_sort_as_their_numbers_and_lie_in_their_range() -> None:
     first, end = KEYS.range
     keys = [KEYS.key(number) for number in (0, 1, 999, 1000, 999_999_999)]
