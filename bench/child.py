@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +24,7 @@ from bench.ways import WAYS, ready
 from etcd_resize import gateway
 from etcd_resize.model.urls import client_url
 from playground import tools
+from playground.threads import StoppableThread
 
 from etcd3 import etcdrpc  # isort: skip # etcd_resize makes it loadable
 
@@ -92,8 +92,7 @@ class Leaders:
     def __init__(self, url: str) -> None:
         self._client = gateway.client(url, None)
         self._without, self._told = 0.0, 0.0
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="leaders", daemon=True)
+        self._thread = StoppableThread(self._run, "leaders")
         self._thread.start()
 
     def without(self) -> float:
@@ -103,13 +102,12 @@ class Leaders:
 
     def stop(self) -> None:
         """Look no more."""
-        self._stop.set()
-        self._thread.join()
+        self._thread.stop()
         self._client.close()
 
     def _run(self) -> None:
         before = time.monotonic()
-        while not self._stop.wait(LOOK):
+        while not self._thread.rest(LOOK):
             try:
                 led = self._client.maintenancestub.Status(etcdrpc.StatusRequest(), timeout=1).leader != 0
             except grpc.RpcError:
