@@ -27,7 +27,7 @@ QUOTA_BYTES = 4 * 1024 * 1024
 VALUE = "x" * 500_000
 
 
-(NO_SPACE,) = blocks("operations.md")["No space"]
+(NO_SPACE,) = blocks("docs/operations.md")["No space"]
 
 
 @pytest.mark.parametrize("version", ["3.4", "3.5"])

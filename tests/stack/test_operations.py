@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from playground import __main__ as command
 from playground.local import Playground
 from playground.machines import Machine
-from playground.tools import ROOT, etcd
-from tests.support.pages import blocks
+from tests.support.desk import Desk
+from tests.support.pages import blocks, inline
 from tests.support.permissions import Role, calls
 from tests.support.stacks import World
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(500)]
 
-PAGE = blocks("operations.md")
+PAGE = blocks("docs/operations.md")
+HEALTH = inline("docs/operations.md", "python -m playground health")
+MAINTAIN = inline("docs/operations.md", "python -m playground maintain")
+_, DEPLOY, _, _, _, _ = blocks("README.md")["Deploy it on AWS"]
 SETUP = "Before you type"
 SAYS = {
     SETUP: "",
@@ -54,11 +54,24 @@ READS = ("sam logs ", "sh scripts/why.sh ")
 
 @pytest.fixture(scope="module")
 def world(playground: Playground) -> Iterator[World]:
-    """A cluster of three, by the name that the page has. Each test leaves it healthy."""
+    """Whose stack has the name that the page has."""
     made = World(playground, "etcd")
-    made.resize(3)
     yield made
     made.end()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def desk(world: World, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """The README has made a cluster of three. Each test leaves it healthy."""
+    made = Desk(world, tmp_path_factory.mktemp("desk"))
+    made.deploy(DEPLOY)
+    return made
+
+
+def words(found: list[str]) -> list[str]:
+    """What the page has behind ``python -m playground``, in its one command of that kind."""
+    (line,) = found
+    return line.split()[3:]
 
 
 def member(world: World, name: str) -> Machine:
@@ -70,7 +83,7 @@ def test_health_is_told_as_text_and_as_data_with_no_more_rights_than_it_takes(
 ) -> None:
     playground = world.playground
     begin = time.time()
-    ask = ["health", "--directory", str(playground.directory)]
+    ask = [*words(HEALTH), "--directory", str(playground.directory)]
     assert command.main(ask) == 0
     text = capsys.readouterr().out.splitlines()
     assert "cluster is healthy" in text
@@ -93,7 +106,7 @@ def test_health_is_told_as_text_and_as_data_with_no_more_rights_than_it_takes(
 def test_maintenance_is_done_by_the_command_line(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     begin = time.time()
     where = ["--directory", str(world.playground.directory)]
-    assert command.main(["maintain", "defragment", *where]) == 0
+    assert command.main([*words(MAINTAIN), *where]) == 0
     told = capsys.readouterr().out
     assert told.startswith("Defragmented: etcd-")
     assert told.count(" bytes") == 3
@@ -101,7 +114,7 @@ def test_maintenance_is_done_by_the_command_line(world: World, capsys: pytest.Ca
     assert [call for call in calls(world.playground, begin) if not role.granting(call)] == []
 
 
-def test_the_page_of_operations_typed_line_by_line(world: World, tmp_path: Path) -> None:
+def test_the_page_of_operations_typed_line_by_line(world: World, desk: Desk) -> None:
     assert list(PAGE) == list(SAYS)
     playground = world.playground
     before: dict[str, Callable[[], None]] = {
@@ -115,8 +128,9 @@ def test_the_page_of_operations_typed_line_by_line(world: World, tmp_path: Path)
             lambda: [machine.name for machine in world.machines] == ["etcd-1", "etcd-2"], "etcd-3 is out"
         ),
     }
-    desk = Desk(playground, tmp_path)
-    for section, said in list(SAYS.items())[1:]:  # the first one is the desk's own
+    (setup,) = PAGE[SETUP]
+    desk.keep(setup)
+    for section, said in list(SAYS.items())[1:]:
         before.get(section, lambda: None)()
         printed = "".join(typed(desk, block) for block in PAGE[section])
         assert said in printed, f"{section}:\n{printed}"
@@ -137,46 +151,3 @@ def typed(desk: Desk, block: list[str]) -> str:
 
     wait_until(taken, block[0])
     return printed[0]
-
-
-class Desk:
-    """Where an operator types: a checkout in which ``sam build`` has run, led to the playground.
-
-    A line that only reads, and was typed before, is not typed again: its answer is known.
-    """
-
-    def __init__(self, playground: Playground, folder: Path) -> None:
-        self._folder = folder
-        self._read: dict[str, str] = {}
-        (folder / "scripts").symlink_to(ROOT / "scripts")
-        config = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
-        deploy = "[default.deploy.parameters]\n"
-        assert deploy in config
-        built = f'{deploy}template_file = "{playground.built_template}"\n'
-        (folder / "samconfig.toml").write_text(config.replace(deploy, built), encoding="utf-8")
-        path = [str(etcd().parent), playground.environment["PATH"]]
-        self._environment = {**os.environ, **playground.environment, "PATH": os.pathsep.join(path)}
-        ((self._function, *rest),) = PAGE[SETUP]
-        self.type([*rest, "env -0 > exported"])
-        exported = (folder / "exported").read_text(encoding="utf-8").rstrip("\0").split("\0")
-        self._environment = dict(pair.split("=", 1) for pair in exported)
-
-    def type(self, lines: list[str]) -> str:
-        """What these lines print, in a shell that has read the page's first section."""
-        if all(line in self._read for line in lines):
-            return "".join(self._read[line] for line in lines)
-        lines = [line for line in lines if line not in self._read]
-        done = subprocess.run(
-            ["sh", "-euc", "\n".join([self._function, *lines])],
-            env=self._environment,
-            cwd=self._folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, f"{lines} ended with {done.returncode}:\n{done.stdout}"
-        self._read |= {line: done.stdout for line in lines if line.startswith(READS)}
-        return done.stdout
