@@ -12,12 +12,17 @@ from playground import tools
 from playground.local import Playground
 from tests.support.addresses import TESTS
 from tests.support.containers import beside
+from tests.support.desk import Desk
 from tests.support.etcd import HandMade, program
+from tests.support.pages import blocks
 from tests.support.stacks import World
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 NewWorld = Callable[[Playground, str], World]
+
+(JOIN,) = blocks("README.md")["A cluster that is already there"]
+THEIRS = "http://10.0.0.5:2379,http://10.0.0.6:2379,http://10.0.0.7:2379"
 
 
 @pytest.fixture
@@ -48,13 +53,13 @@ def fill(cluster: HandMade) -> None:
 
 
 def test_three_become_four_and_three_again(
-    playground: Playground, new_world: NewWorld, three: HandMade
+    playground: Playground, new_world: NewWorld, three: HandMade, tmp_path: Path
 ) -> None:
     fill(three)
     before = everything(three)
     pids = [member.process.pid for member in three.members]
     world = new_world(playground, "fourth")
-    world.resize(1, Tls="off", ExistingEndpoints=",".join(three.endpoints))
+    Desk(world, tmp_path).deploy(JOIN, {THEIRS: ",".join(three.endpoints)})
     assert world.names(three.endpoints) == ["fourth-1", "instance1", "instance2", "instance3"]
     assert everything(three) == before
     outputs = playground.outputs("fourth")

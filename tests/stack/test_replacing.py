@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 
 from playground import containers, images
 from playground.local import Playground
+from tests.support.desk import Desk
+from tests.support.pages import blocks
 from tests.support.stacks import World
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 NewWorld = Callable[[Playground, str], World]
+
+(FLIP,) = blocks("README.md")["Replace a member"]
 
 
 def colours(*green: int) -> dict[str, str]:
@@ -54,14 +59,14 @@ def test_all_are_flipped_at_once_while_the_cluster_grows(playground: Playground,
 
 
 def test_a_dead_one_is_removed_before_its_successor_joins(
-    playground: Playground, new_world: NewWorld
+    playground: Playground, new_world: NewWorld, tmp_path: Path
 ) -> None:
     world = new_world(playground, "mourned")
     world.resize(3)
     dead = world.machines[0]
     playground.kill(dead)
     with world.written_to(world.endpoints):
-        world.resize(3, **colours(1))
+        Desk(world, tmp_path).deploy(FLIP)
     assert world.names() == ["mourned-1", "mourned-2", "mourned-3"]
     assert dead.address not in "".join(world.identities().values())
     assert dead.instance not in {machine.instance for machine in world.machines}

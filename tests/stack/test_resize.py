@@ -5,17 +5,23 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from playground.containers import SEED
 from playground.local import Playground
 from tests.support.containers import time_to_boot
+from tests.support.desk import Desk
+from tests.support.pages import blocks, inline
 from tests.support.stacks import World
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(600)]
 
 NewWorld = Callable[[Playground, str], World]
+
+_, _, _, _, RESIZE, _ = blocks("README.md")["Deploy it on AWS"]
+DELETE = inline("README.md", "sam delete")
 
 
 @pytest.fixture(params=["playground_34", "playground_containers"])
@@ -36,24 +42,24 @@ SHRUNK = [
 ]  # fmt: skip
 
 
-def test_from_one_to_three_to_one_to_nothing(main_job: World) -> None:
-    world = main_job
+def test_from_one_to_three_to_one_to_nothing(main_job: World, tmp_path: Path) -> None:
+    world, desk = main_job, Desk(main_job, tmp_path)
     (world.playground.directory / "control/images.json").unlink(missing_ok=True)
     world.resize(1)
     assert world.story == ["Create Member1", "start 1", "Create Voter1", "Create Cluster"]
     first = world.frozen()
     with world.written_to() as writer:
-        grow(world, first)
+        grow(world, desk, first)
         shrink(world, first)
         acknowledged = len(writer.ledger.numbers)
     assert acknowledged > 1000
-    delete(world)
+    delete(world, desk)
 
 
-def grow(world: World, first: dict[str, tuple[str, str, int | None]]) -> None:
+def grow(world: World, desk: Desk, first: dict[str, tuple[str, str, int | None]]) -> None:
     done = len(world.story)
     publish_a_newer_image(world.playground)
-    world.resize(3)
+    desk.deploy(RESIZE, {"ClusterSize=5": "ClusterSize=3"})
     # the first one is asked again, because its image's name means another image now: it answers as before
     assert world.story[done:] == ["Update Member1", *GROWN]
     view = world.wait_whole(3)
@@ -115,10 +121,10 @@ def shrink(world: World, first: dict[str, tuple[str, str, int | None]]) -> None:
     assert "reboot 1" not in world.story
 
 
-def delete(world: World) -> None:
+def delete(world: World, desk: Desk) -> None:
     bucket = world.playground.outputs(world.stack)["SnapshotsBucket"]
     done = len(world.story)
-    world.delete()
+    desk.type(DELETE, answers="y\n" * 3)
     assert world.story[done:] == ["Delete Cluster", "Delete Voter1", "stop 1", "Delete Member1"]
     assert world.machines == []
     assert_the_function_outlived_its_last_delete(world)
