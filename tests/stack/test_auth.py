@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,59 +14,83 @@ import pytest
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model.cluster import ClusterView
 from etcd_resize.model.identity import User
-from playground import papers
-from playground.local import Playground
-from tests.support.etcd import program
+from playground.local import Playground, PlaygroundError
+from tests.support.desk import Desk
+from tests.support.pages import blocks
 from tests.support.stacks import World
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
+(SETUP,) = blocks("docs/operations.md")["Before you type"]
+PAGE = blocks("docs/etcd-auth.md")
+PASSWORD_MADE, TELL, ENABLE, CLIENTS, WITHOUT, BACK = PAGE["Enabling it"]
+(CHANGE,) = PAGE["Changing the password"]
+
 PASSWORD = 'n0-One:may_$ee"this"'  # noqa: S105 — what must be nowhere
+CHANGED = PASSWORD[::-1]
 WRONG = "another one altogether"
-SECRET = "auth/root:SecretString:password"  # noqa: S105 — where it is
+ROOT = "root of all"
+SECRET = "auth/json:SecretString:password"  # noqa: S105 — where it is, too
 
 
 def test_a_cluster_with_auth_is_resized_and_the_password_is_nowhere(
     playground: Playground, new_world: Callable[[Playground, str], World], tmp_path: Path
 ) -> None:
+    """By the commands of docs/etcd-auth.md, from its first to its last."""
     secrets = playground.client("secretsmanager")
-    secrets.create_secret(Name="auth/root", SecretString=json.dumps({"password": PASSWORD}))
+    secrets.create_secret(Name="auth/json", SecretString=json.dumps({"password": PASSWORD}))
     secrets.create_secret(Name="auth/wrong", SecretString=WRONG)
     world = new_world(playground, "auth")
-    world.resize(1, EtcdUser="root", EtcdPasswordSecret=SECRET)
-    enable(world, tmp_path)
+    world.resize(1)
+    desk = Desk(world, tmp_path)
+    desk.keep(SETUP, {"--stack-name etcd": "--stack-name auth"})
+    enable(desk)
     refused = world.deploy(2, EtcdPasswordSecret="auth/wrong")
     assert (refused.ok, refused.status) == (False, "UPDATE_ROLLBACK_COMPLETE")
-    assert "etcd does not take the user root with this password" in refused.reason
+    assert "etcd does not take the user resizer with this password" in refused.reason
     assert len(view(world).members) == 1
     world.resize(2, EtcdPasswordSecret=SECRET)
     assert len(view(world).voters) == 2
     world.resize(1)
     assert len(view(world).members) == 1
+    change(desk)
+    assert len(view(world, CHANGED).members) == 1
+    desk.type(CLIENTS, answers=f"{ROOT}\n" * 6)
+    with pytest.raises(PlaygroundError, match="user not found"):
+        playground.invoke("auth", "ClusterMaintenance", {"action": "snapshot"})
+    desk.type(WITHOUT, answers=f"{ROOT}\n" * 2)
+    assert playground.invoke("auth", "ClusterMaintenance", {"action": "snapshot"})["Snapshot"]
     bucket = playground.outputs("auth")["SnapshotsBucket"]
     shown = [text for text in told(playground, "auth", bucket) if any(one in text for one in spellings())]
     assert shown == []
+    disable, deploy = BACK
+    desk.type([disable], answers=f"{ROOT}\n")
+    desk.deploy([deploy])
     world.delete()
     assert found(playground) == []
 
 
-def enable(world: World, folder: Path) -> None:
-    """As docs/etcd-auth.md has it."""
-    credentials = world.papers()
-    assert credentials, "there is no client bundle"
-    shown = papers.as_files(credentials, folder / "papers")
-    etcdctl = [str(program("3.5").with_name("etcdctl")), f"--endpoints={','.join(world.endpoints)}"]
-    for words in (
-        ("user", "add", f"root:{PASSWORD}"),
-        ("user", "grant-role", "root", "root"),
-        ("auth", "enable"),
-    ):
-        subprocess.run([*etcdctl, *words], check=True, env={"ETCDCTL_API": "3", **shown}, capture_output=True)
+def enable(desk: Desk) -> None:
+    """With a password that is harder to hide than the one that the page makes."""
+    make, keep = PASSWORD_MADE
+    desk.type([make])
+    password = desk.folder / "password"
+    assert re.fullmatch("[0-9a-f]{48}", password.read_text())
+    password.write_text(PASSWORD)
+    desk.type([keep])
+    desk.deploy(TELL)
+    assert "Authentication Enabled" in desk.type(ENABLE, answers=f"{ROOT}\n" * 2)
+    assert not password.exists()
 
 
-def view(world: World) -> ClusterView:
-    """The cluster, as root sees it."""
-    with closing(EtcdGateway(world.endpoints, world.papers(), User("root", PASSWORD))) as gateway:
+def change(desk: Desk) -> None:
+    (desk.folder / "password").write_text(CHANGED)
+    desk.type(CHANGE, answers=f"{CHANGED}\n{CHANGED}\n{ROOT}\n")
+
+
+def view(world: World, password: str = PASSWORD) -> ClusterView:
+    """The cluster, as the page's user sees it."""
+    with closing(EtcdGateway(world.endpoints, world.papers(), User("resizer", password))) as gateway:
         return gateway.view()
 
 
@@ -98,7 +122,7 @@ def found(playground: Playground) -> list[str]:
 def spellings() -> list[str]:
     """The passwords as they are, in JSON, in JSON within JSON, and within something in base64."""
     found = []
-    for secret in (PASSWORD, WRONG):
+    for secret in (PASSWORD, CHANGED, WRONG):
         once = json.dumps(secret)[1:-1]
         found += [secret, once, json.dumps(once)[1:-1]]
         for shift in range(3):  # the groups of four that come from the secret alone
