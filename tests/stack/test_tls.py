@@ -18,11 +18,17 @@ from playground.connections import Connections
 from playground.local import Playground
 from tests.support.addresses import TESTS
 from tests.support.containers import beside
+from tests.support.desk import Desk
 from tests.support.etcd import program
+from tests.support.pages import blocks
 from tests.support.stacks import World
 from tests.support.tls import Issuer
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
+
+PAGE = blocks("docs/tls.md")
+(BUNDLE,) = PAGE["Your own bundle"]
+(JOIN,) = PAGE["A cluster with TLS that others have made"]
 
 
 def test_certificates_are_renewed_and_no_key_is_seen_anywhere(
@@ -30,8 +36,10 @@ def test_certificates_are_renewed_and_no_key_is_seen_anywhere(
 ) -> None:
     world = new_world(playground, "sealed")
     world.resize(1)
-    bundle = fetched(playground, "sealed", tmp_path / "first")
-    bucket = papers.bucket(playground, "sealed")
+    desk, bucket = Desk(world, tmp_path), papers.bucket(playground, "sealed")
+    here = {"<SnapshotsBucket>/etcd": f"{bucket}/sealed", "https://10.0.0.5:2379": world.endpoints[0]}
+    assert ", sealed-1, " in desk.type(BUNDLE, here)
+    bundle = fetched(desk)
     s3 = playground.client("s3")
 
     def stored(name: str) -> str:
@@ -39,7 +47,8 @@ def test_certificates_are_renewed_and_no_key_is_seen_anywhere(
 
     with world.written_to():
         world.resize(2, TlsGeneration="2")
-        renewed = fetched(playground, "sealed", tmp_path / "second")
+        desk.type([playground.outputs("sealed")["ClientBundleCommand"]])
+        renewed = fetched(desk)
         world.resize(1)
     assert serial(renewed) != serial(bundle)
     assert renewed.authority == bundle.authority
@@ -70,37 +79,37 @@ def test_a_cluster_with_tls_that_others_have_made_is_joined_with_its_authority(
 ) -> None:
     theirs, strangers = Issuer("theirs", tmp_path / "theirs"), Issuer("theirs", tmp_path / "strangers")
     theirs.peers = ""
-    bucket = "authorities"
+    bucket = "my-bucket"
     playground.client("s3").create_bucket(Bucket=bucket)
-    for name, issuer in {"right": theirs, "wrong": strangers}.items():
-        texts = {"certificate": issuer.authority.certificate, "key": issuer.authority.key}
-        playground.client("s3").put_object(Bucket=bucket, Key=f"{name}.json", Body=json.dumps(texts).encode())
+    texts = {"certificate": strangers.authority.certificate, "key": strangers.authority.key}
+    playground.client("s3").put_object(Bucket=bucket, Key="wrong.json", Body=json.dumps(texts).encode())
     with beside(playground, TESTS, 1) as (address,):
         (there,) = theirs.cluster_of(program("3.5"), {"theirs-1": address})
         try:
             seed = client_url(address, tls=True)
-            joining = {"ExistingEndpoints": seed, "ClusterName": "guest"}
             wrong = new_world(playground, "guest")
             refused = wrong.deploy(
-                1, ExistingTlsBucketKey=f"{bucket}/wrong.json", TimeoutSeconds="5", **joining
+                1, ExistingTlsBucketKey=f"{bucket}/wrong.json", TimeoutSeconds="5", ExistingEndpoints=seed
             )
             assert refused.status == "ROLLBACK_COMPLETE"
             assert "TLS: the member's certificate is not of the authority that we know" in refused.reason
             wrong.end()
-            right = new_world(playground, "guest2")
+            right = new_world(playground, "fourth")
             right.papers = lambda: theirs.client("somebody")
-            right.resize(1, ExistingTlsBucketKey=f"{bucket}/right.json", **joining)
-            assert right.names([seed]) == ["guest-1", "theirs-1"]
+            desk = Desk(right, tmp_path / "desk")
+            (desk.folder / "ca.pem").write_text(theirs.authority.certificate)
+            (desk.folder / "ca-key.pem").write_text(theirs.authority.key)
+            desk.deploy(JOIN, {"https://10.0.0.5:2379,https://10.0.0.6:2379": seed})
+            assert right.names([seed]) == ["fourth-1", "theirs-1"]
             right.delete()
             assert right.names([seed]) == ["theirs-1"]
         finally:
             there.kill()
 
 
-def fetched(playground: Playground, stack: str, folder: Path) -> Credentials:
-    """The bundle, by the command that the stack's output names."""
-    command = playground.outputs(stack)["ClientBundleCommand"].replace("etcd-client/", f"{folder}/")
-    playground.run(*command.split(), timeout=60)
+def fetched(desk: Desk) -> Credentials:
+    """The bundle that lies on the desk."""
+    folder = desk.folder / "etcd-client"
     assert sorted(path.name for path in folder.iterdir()) == sorted(CLIENT_FILES)
     return Credentials(*((folder / name).read_text() for name in CLIENT_FILES))
 
