@@ -15,13 +15,15 @@ from playground.connections import Connections
 from playground.containers import enter
 from playground.local import Playground
 from playground.machines import Machine
-from tests.support.pages import blocks
+from tests.support.desk import Desk
+from tests.support.pages import blocks, inline
 from tests.support.stacks import World
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
-ALONE, REPLACE = blocks("recovery.md")["After a lost quorum, in the same stack"]
+ALONE, REPLACE = blocks("docs/recovery.md")["After a lost quorum, in the same stack"]
+(DOWN,) = inline("docs/recovery.md", "systemctl disable")
 
 
 @pytest.fixture
@@ -32,20 +34,29 @@ def somewhere(request: pytest.FixtureRequest) -> Playground:
     return made
 
 
+def type_on(machine: Machine, *lines: str) -> None:
+    """As root in a login shell."""
+    assert machine.pid
+    script = "\n".join(("set -eux", *lines))
+    subprocess.run(
+        enter(machine.pid, "bash", "-lc", script), check=True, capture_output=True, text=True, timeout=60
+    )
+
+
 def make_alone(world: World, machine: Machine) -> None:
     """What the page says to do on the machine; one without a systemd does the same with its process."""
     if machine.kind == "process":
         make_process_alone(world, machine)
-        return
-    assert machine.pid
-    script = "\n".join(ALONE)
-    subprocess.run(
-        enter(machine.pid, "bash", "-lc", f"set -eux\n{script}"),
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    else:
+        type_on(machine, *ALONE)
+
+
+def take_down(world: World, machine: Machine) -> None:
+    """For good, as the page says; one without a systemd loses its power."""
+    if machine.kind == "process":
+        world.playground.kill(machine)
+    else:
+        type_on(machine, DOWN)
 
 
 def make_process_alone(world: World, machine: Machine) -> None:
@@ -70,7 +81,7 @@ def make_process_alone(world: World, machine: Machine) -> None:
 
 
 def test_a_stack_that_lost_its_quorum_is_healthy_again_with_its_data(
-    somewhere: Playground, new_world: Callable[[Playground, str], World]
+    somewhere: Playground, new_world: Callable[[Playground, str], World], tmp_path: Path
 ) -> None:
     playground, world = somewhere, new_world(somewhere, "lost")
     world.resize(3)
@@ -78,14 +89,13 @@ def test_a_stack_that_lost_its_quorum_is_healthy_again_with_its_data(
     url = client_url(stays.address, tls=True)
     connections = Connections(world.papers)
     connections.put(url, b"kept", b"value", 5)
-    for machine in (first, last):
-        playground.kill(machine)
+    take_down(world, last)
+    playground.kill(first)
     assert playground.invoke("lost", "ClusterHealth")["state"] == "unavailable"
 
     make_alone(world, stays)
     wait_until(lambda: [one.health.serving for one in world.view([url]).members] == [True], "it serves alone")
-    name, _, colours = REPLACE[0].rpartition(" ")[2].partition("=")
-    world.resize(3, **{name: colours})
+    Desk(world, tmp_path).deploy(REPLACE)
 
     world.wait_whole(3)
     assert connections.read(world.endpoints[-1], b"kept", b"kepu", 5) == {b"kept": b"value"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,16 @@ import pytest
 from etcd_resize.snapshot import verified
 from playground.connections import Connections
 from playground.local import Playground
+from tests.support.desk import Desk
+from tests.support.pages import blocks
 from tests.support.permissions import Role, calls
 from tests.support.stacks import World
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
+PAGE = blocks("docs/recovery.md")
+(LIST,) = PAGE["Snapshots"]
+(RESTORE,) = PAGE["A new stack from a snapshot"]
 REVISIONS_BUMPED = 10**9
 """What a restore adds, so that no revision that was ever seen comes again."""
 
@@ -54,7 +60,7 @@ def keys(world: World) -> set[bytes]:
 
 
 def test_a_snapshot_by_hand_is_whole_and_a_new_stack_starts_from_it(
-    playground: Playground, new_world: Callable[[Playground, str], World]
+    playground: Playground, new_world: Callable[[Playground, str], World], tmp_path: Path
 ) -> None:
     world = new_world(playground, "snaps")
     world.resize(1)
@@ -67,18 +73,22 @@ def test_a_snapshot_by_hand_is_whole_and_a_new_stack_starts_from_it(
     s3 = playground.client("s3")
     data = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
     assert b"".join(verified([data])) == data
+    name = key.rpartition("/")[2].removesuffix(".db")
+    desk = Desk(world, tmp_path / "desk")
+    assert f"{name}.db" in desk.type(LIST, {"<SnapshotsBucket>/etcd": f"{bucket}/snaps"})
     told = maintain(playground, "snaps", {"action": "delete"})
     assert "with one of" in told["errorMessage"]
     put(world, b"k-after")
     for machine in world.machines:
         playground.kill(machine)
 
-    restored = new_world(playground, "again")
-    restored.resize(2, RestoreFrom=f"s3://{bucket}/{key}")
+    restored = new_world(playground, "etcd-2")
+    named = {"<bucket>/etcd": f"{bucket}/snaps", "<name>": name, " …": " … ClusterName=etcd-2 ClusterSize=2"}
+    Desk(restored, tmp_path / "desk-2").deploy(RESTORE, named)
     restored.wait_whole(2)
     assert keys(restored) == {b"k-before"}
     # those who watch from where they were are told that it is compacted, and read anew
-    _, again = snapshot(playground, "again")
+    _, again = snapshot(playground, "etcd-2")
     assert int(again.split("-r")[1].split("-")[0]) > REVISIONS_BUMPED
 
     damaged = bytearray(data)
