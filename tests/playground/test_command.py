@@ -20,8 +20,10 @@ from playground.processes import start_time
 from tests.playground.client import Cloud
 from tests.playground.test_machines import TEMPLATE
 from tests.support.addresses import free_port
+from tests.support.pages import inline
 
 NETWORK = "127.86"
+(SOURCE,) = inline("docs/operations.md", "source")
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -61,7 +63,8 @@ def test_down_cleans_up_after_an_up_that_was_killed(up: subprocess.Popen[str], t
     (machine,) = playground.machines()
     assert machine.pid
 
-    typed = f"source {tmp_path}/environment && aws cloudformation describe-stack-events --stack-name alone"
+    typed = f"{SOURCE} && aws cloudformation describe-stack-events --stack-name alone"
+    typed = typed.replace(".playground/", f"{tmp_path}/")
     events = subprocess.run(["bash", "-c", typed], capture_output=True, text=True, timeout=60, check=True)
     assert "CREATE_COMPLETE" in events.stdout
 

@@ -31,11 +31,13 @@ from tests.playground.test_machines import TEMPLATE, happened
 from tests.support.addresses import CONTAINERS, KILLED, free_port
 from tests.support.containers import healthy, lonely, remains, require, time_to_boot
 from tests.support.etcd import view
+from tests.support.pages import blocks
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]  # the first one may have to build a tree
 
 PATIENCE = 60.0
+(LOOKING,) = blocks("docs/machines.md")["Looking into one"]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -342,10 +344,21 @@ def test_an_instance_is_a_container(cloud: Cloud, of_stack: Machine) -> None:
 
 @pytest.mark.stack
 def test_the_shell_runs_a_command_on_a_machine(cloud: Cloud, of_stack: Machine) -> None:
+    """By the lines of docs/machines.md: a shell, and a command."""
     line = [sys.executable, "-m", "playground", "shell", "--directory", str(cloud.playground.directory)]
-    typed = [*line, of_stack.name, "systemctl", "is-active", "etcd"]
-    done = subprocess.run(typed, cwd=tools.ROOT, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "active\n", "")
+
+    def typed(words: str, told: str = "") -> str:
+        given = words.partition(" # ")[0].replace("etcd-2", of_stack.name).split()
+        assert given[:4] == [".venv/bin/python", *line[1:4]]
+        done = subprocess.run(
+            [*line, *given[4:]], cwd=tools.ROOT, capture_output=True, input=told, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    *_, shell, command = LOOKING
+    assert typed(shell, "systemctl is-active etcd\n") == "active\n"
+    assert "etcd.service" in typed(command)
     unknown = subprocess.run([*line, "two"], cwd=tools.ROOT, capture_output=True, text=True, check=False)
     assert (unknown.returncode, unknown.stderr) == (1, "There is no machine two: `status` lists them.\n")
 
