@@ -1,7 +1,6 @@
 """Every command in the documents is one that exists: its target, parameters, operation or options.
 
-They are run elsewhere: `sam deploy` and `sam delete` in `tests/stack`, all of `docs/operations.md` in
-`tests/stack/test_operations.py`, the way out of a lost quorum in `tests/stack/test_lost_quorum.py`.
+Which test runs each stands in `test_commands_are_run.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ from botocore import xform_name
 
 from playground.__main__ import _parser
 from playground.tools import ROOT
+from tests.support import pages
 
-PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")] + sorted(
-    ROOT.glob("docs/**/*.md")
-)
+PAGES = [ROOT / page for page in pages.PAGES]
 BLOCK = re.compile(r"^ *```\w*\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`((?:make|sam|aws|python -m playground) [^`]*)`")
 SAM = {"build", "deploy", "delete", "logs", "remote invoke", "package", "publish"}
