@@ -12,7 +12,7 @@ from playground.tools import ROOT, etcd
 from tests.support.stacks import World
 
 READS = ("sam logs ", "sh scripts/why.sh ")
-LEFT_OPEN = re.compile(r"…|<[A-Za-z]+>|0123456789abcdef0|mirror\.example")
+LEFT_OPEN = re.compile(r"…|<[A-Za-z]+>|0123456789abcdef0")
 """What a page leaves for its reader to put in."""
 SECONDS = 300
 
