@@ -41,6 +41,11 @@ JOIN_TLS = (
 SHELL = "tests/playground/test_containers.py::test_the_shell_runs_a_command_on_a_machine"
 DOWN = "tests/playground/test_command.py::test_down_cleans_up_after_an_up_that_was_killed"
 FAULTS = "tests/faults/test_faults.py::test_a_resize_survives_one_fault_of_each_kind"
+EXAMPLE_VPC = "tests/stack/test_examples.py::test_a_cluster_in_a_vpc_of_its_own_grows_by_the_number_outside"
+EXAMPLE_PLAIN = (
+    "tests/stack/test_examples.py::test_a_cluster_without_tls_refuses_a_name_twice_is_joined_and_left_again"
+)
+EXAMPLE_FLATCAR = "tests/stack/test_examples.py::test_members_on_flatcar_boot_from_an_ignition_document"
 HERE = "tests/scripts/test_commands_are_run.py"
 BASE = f"{HERE}::test_a_document_is_encoded_in_one_line"
 MEMORY = f"{HERE}::test_a_snapshot_of_some_size_goes_through_in_the_memory_that_there_is"
@@ -66,6 +71,13 @@ TYPED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "Your own bundle": (BUNDLE,),
         "Times": (OPERATIONS,),
         "A cluster with TLS that others have made": (JOIN_TLS,),
+    },
+    "examples/README.md": {
+        "A VPC with the cluster inside": (EXAMPLE_VPC,),
+        "Without TLS": (EXAMPLE_PLAIN,),
+        "More members for a cluster that is there": (EXAMPLE_PLAIN,),
+        "Flatcar": (EXAMPLE_FLATCAR,),
+        "When one fails": (EXAMPLE_PLAIN,),
     },
 }
 """By page and section: the tests that type its commands. Those of ``make`` are below."""
@@ -174,15 +186,13 @@ def names(node: ast.AST) -> set[str]:
     return found | {one.arg for one in ast.walk(node) if isinstance(one, ast.arg)}
 
 
-def used(file: str, test: str) -> set[str]:
-    """All that a test names, and what the functions and fixtures of its file name that it uses."""
+def used(file: str, test: str) -> list[ast.FunctionDef]:
+    """A test, and the functions and fixtures of its file that it uses."""
     known = functions(file)
     assert test in known, f"{file} has no {test}"
-    found, waiting = set[str](), [test]
-    while waiting:
-        new = names(known.pop(waiting.pop())) - found
-        found |= new
-        waiting += [name for name in new if name in known]
+    found = [known.pop(test)]
+    for one in found:
+        found += [known.pop(name) for name in names(one) & known.keys()]
     return found
 
 
@@ -190,11 +200,16 @@ def used(file: str, test: str) -> set[str]:
 def typed(node_id: str) -> frozenset[str]:
     """The commands that a test reads from the pages and uses."""
     file, _, test = node_id.partition("::")
-    within = used(file, test)
-    body = source(file).body
+    body, parts = source(file).body, used(file, test)
+    within = {
+        one.id
+        for part in parts
+        for one in ast.walk(part)
+        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Load)
+    }
     return frozenset(
         command
-        for node in body
+        for node in (*body, *(one for part in parts for one in ast.walk(part)))
         if isinstance(node, ast.Assign)
         for name, lines in read(node, body)
         if name in within
@@ -204,15 +219,15 @@ def typed(node_id: str) -> frozenset[str]:
 
 def read(node: ast.Assign, body: list[ast.stmt]) -> Iterator[tuple[str, list[str]]]:
     """The names that an assignment gives to blocks of a page or to commands between its words, and their lines."""
-    (target,) = node.targets
+    target = node.targets[0]
     match node.value:
         case ast.Call(func=ast.Name("inline"), args=[ast.Constant(str(page)), ast.Constant(str(start))]):
             yield from spread(target, [[one] for one in inline(page, start)])
         case ast.Call(func=ast.Name("blocks"), args=[ast.Constant(str(page))]):
             if all_sections(target, body):
                 yield from spread(target, [block for found in blocks(page).values() for block in found])
-        case ast.Subscript(whole, ast.Constant(str(section))):
-            yield from spread(target, blocks(page_of(whole, body))[section])
+        case ast.Subscript(whole, ast.Constant(str(section))) if of := page_of(whole, body):
+            yield from spread(target, blocks(of)[section])
 
 
 def spread(target: ast.expr, found: list[list[str]]) -> Iterator[tuple[str, list[str]]]:
@@ -227,17 +242,16 @@ def spread(target: ast.expr, found: list[list[str]]) -> Iterator[tuple[str, list
             yield one.id, found[place if before else place - len(target.elts)]
 
 
-def page_of(node: ast.expr, body: list[ast.stmt]) -> str:
-    """The page of ``blocks("page")``, or of the name that was given to it."""
+def page_of(node: ast.expr, body: list[ast.stmt]) -> str | None:
+    """The page of ``blocks("page")``, or of the name that was given to it; None for what is none."""
     match node:
         case ast.Call(func=ast.Name("blocks"), args=[ast.Constant(str(page))]):
             return page
         case ast.Name(name):
-            (value,) = (
-                one.value for one in body if isinstance(one, ast.Assign) and names(one.targets[0]) == {name}
-            )
-            return page_of(value, body)
-    raise AssertionError(f"{ast.unparse(node)} is no page")
+            for one in body:
+                if isinstance(one, ast.Assign) and names(one.targets[0]) == {name}:
+                    return page_of(one.value, body)
+    return None
 
 
 def all_sections(target: ast.expr, body: list[ast.stmt]) -> bool:
@@ -335,7 +349,9 @@ def test_make_runs_the_program_of_its_row(words: str) -> None:
     assert program in done.stdout, done.stdout + done.stderr
     if run_by == CI:
         lines = (ROOT / CI).read_text(encoding="utf-8").splitlines()
-        targets = {target for line in lines if line.startswith("make ") for target in line.split()}
+        targets = {
+            target for line in lines if line.startswith(("make ", "beside ")) for target in line.split()
+        }
         assert words.rpartition(" ")[2] in targets
     elif run_by.startswith("tests/"):
         file, _, test = run_by.partition("::")

@@ -57,8 +57,6 @@ def test_every_make_has_a_target() -> None:
 
 
 def test_every_parameter_that_a_deploy_names_is_the_templates() -> None:
-    known = set(re.findall(r"^  ([A-Za-z]+):$", _parameters(), re.MULTILINE))
-    assert "ClusterSize" in known
     deploys = [
         (page, command) for page, command in commands("sam", "deploy") if "--parameter-overrides" in command
     ]
@@ -66,12 +64,18 @@ def test_every_parameter_that_a_deploy_names_is_the_templates() -> None:
     for page, command in deploys:
         named = re.findall(r"\b([A-Z][A-Za-z]+)=", command.partition("--parameter-overrides")[2])
         assert named, f"{page}: {command}"
-        assert set(named) <= known, f"{page}: {command}"
+        assert set(named) <= _parameters(page), f"{page}: {command}"
 
 
-def _parameters() -> str:
-    text = (ROOT / "template.yaml").read_text(encoding="utf-8")
-    return text[text.index("\nParameters:\n") : text.index("\nConditions:\n")]
+def _parameters(page: str) -> set[str]:
+    """Those of the template that a page deploys, of each that lies beside it for that of the examples."""
+    folder = (ROOT / page).parent
+    beside = sorted(folder.glob("*.yaml")) if folder.name == "examples" else [ROOT / "template.yaml"]
+    texts = [template.read_text(encoding="utf-8").partition("\nParameters:\n")[2] for template in beside]
+    parts = [re.split(r"^\S", text, maxsplit=1, flags=re.MULTILINE)[0] for text in texts]
+    found = set(re.findall(r"^  ([A-Za-z]+):$", "".join(parts), re.MULTILINE))
+    assert "ClusterSize" in found
+    return found
 
 
 def test_every_command_of_sam_is_one_of_its_own() -> None:

@@ -14,7 +14,8 @@ import pytest
 from etcd_resize.gateway import EtcdGateway
 from etcd_resize.model.cluster import ClusterView
 from etcd_resize.model.identity import User
-from playground.local import Playground, PlaygroundError
+from playground.account import PlaygroundError
+from playground.local import Playground
 from tests.support.desk import Desk
 from tests.support.pages import blocks
 from tests.support.stacks import World

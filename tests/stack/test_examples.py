@@ -17,7 +17,7 @@ from tests.support.pages import blocks
 
 pytestmark = [pytest.mark.stack, pytest.mark.timeout(400)]
 
-PAGE = blocks("../examples/README.md")
+PAGE = blocks("examples/README.md")
 SHIPS = ("LICENSE", "README.md", "member.yaml", "samconfig.toml", "template.yaml")
 CHECKOUT = ("examples", "functions", "layers", "scripts", *SHIPS)
 

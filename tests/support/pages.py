@@ -11,6 +11,7 @@ PAGES = tuple(
     for page in (
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
         *sorted(ROOT.glob("docs/**/*.md")),
+        *sorted(ROOT.glob("examples/*.md")),
     )
 )
 """The pages that people type from, by their path in the checkout."""
