@@ -217,8 +217,8 @@ class Account:
         keys = [item["Key"] for item in s3.list_objects_v2(Bucket=PACKAGES).get("Contents", [])]
         return {key: s3.get_object(Bucket=PACKAGES, Key=key)["Body"].read() for key in keys}
 
-    def _upload_again(self) -> None:
-        """`sam delete` takes a stack's packages along, also those that other stacks are made of."""
+    def upload_again(self) -> None:
+        """Bring back what `package` uploaded: `sam delete` takes it along, also what other stacks are made of."""
         s3 = self.client("s3")
         there = {item["Key"] for item in s3.list_objects_v2(Bucket=PACKAGES).get("Contents", [])}
         for key, content in self._packages.items():
@@ -242,7 +242,7 @@ class Account:
         The parameters that every stack needs here go along with its first deploy only: CloudFormation keeps them.
         """
         if self._packaged and template is None:
-            self._upload_again()
+            self.upload_again()
         is_new = self.status(stack) in {"", "REVIEW_IN_PROGRESS"}
         wanted = {**(self.parameters() if is_new else {}), **parameters}
         command = self.deploy_command(stack, wanted, template or self.built_template)

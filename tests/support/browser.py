@@ -82,12 +82,6 @@ class Browser:
             f"new Promise(done => {{ const look = () => ({condition}) ? done() : setTimeout(look, 50); look() }})"
         )
 
-    def screenshot(self, file: Path) -> None:
-        """The window as a PNG."""
-        import base64  # noqa: PLC0415 - for people who look into a failure
-
-        file.write_bytes(base64.b64decode(self._call("Page.captureScreenshot")["data"]))
-
     def close(self) -> None:
         """End the browser."""
         os.close(self._write)  # Chromium ends when nobody leads it any more

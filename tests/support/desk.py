@@ -1,4 +1,4 @@
-"""Where a user types what the documents say: a shell in a checkout in which ``sam build`` has run."""
+"""Where a user types what the documents say: a shell in a checkout, led to the playground."""
 
 from __future__ import annotations
 
@@ -15,29 +15,41 @@ READS = ("sam logs ", "sh scripts/why.sh ")
 LEFT_OPEN = re.compile(r"…|<[A-Za-z]+>|0123456789abcdef0")
 """What a page leaves for its reader to put in."""
 SECONDS = 300
+CHECKOUT = (
+    *("examples", "functions", "layers", "scripts", "LICENSE", "README.md", "member.yaml", "template.yaml"),
+    "samconfig.toml",
+)
+"""What is built and deployed, of the checkout."""
 
 
 class Desk:
     """A shell that is led to a stack's playground. One table puts in what a page leaves open; the rest is its words.
 
-    A line that only reads, and was typed before, is not typed again: its answer is known.
+    ``sam build`` has run there, unless the page does so itself (``builds``). A line that only reads, and was typed
+    before, is not typed again: its answer is known.
     """
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: World, folder: Path, *, builds: bool = False) -> None:
         self._world, self._playground, self._folder = world, world.playground, folder
         self._functions: list[str] = []
         self._read: dict[str, str] = {}
         folder.mkdir(exist_ok=True)
-        (folder / "scripts").symlink_to(ROOT / "scripts")
+        for name in CHECKOUT if builds else ("scripts",):
+            (folder / name).symlink_to(ROOT / name)
+        if not builds:
+            self._configure()
+        path = [str(etcd().parent), self._playground.environment["PATH"]]
+        self._environment = {**os.environ, **self._playground.environment, "PATH": os.pathsep.join(path)}
+
+    def _configure(self) -> None:
+        """Let ``sam deploy`` take what the playground has built, and this world's stack."""
         config = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
         name, deploy = 'stack_name = "etcd"\n', "[default.deploy.parameters]\n"
         assert name in config
         assert deploy in config
         built = f'{deploy}template_file = "{self._playground.built_template}"\n'
-        config = config.replace(deploy, built).replace(name, f'stack_name = "{world.stack}"\n')
-        (folder / "samconfig.toml").write_text(config, encoding="utf-8")
-        path = [str(etcd().parent), self._playground.environment["PATH"]]
-        self._environment = {**os.environ, **self._playground.environment, "PATH": os.pathsep.join(path)}
+        config = config.replace(deploy, built).replace(name, f'stack_name = "{self._world.stack}"\n')
+        (self._folder / "samconfig.toml").write_text(config, encoding="utf-8")
 
     @property
     def folder(self) -> Path:
@@ -74,7 +86,7 @@ class Desk:
         if all(line in self._read for line in typed):
             return "".join(self._read[line] for line in typed)
         if "sam deploy" in script:
-            self._playground._upload_again()
+            self._playground.upload_again()
         new = [line for line in typed if line not in self._read]
         printed = self._run(new, answers)
         self._read |= {line: printed for line in new if line.startswith(READS)}

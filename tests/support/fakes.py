@@ -276,7 +276,6 @@ class FakeGateway:
     cluster: FakeCluster
     endpoints: tuple[str, ...]
     user: User | None = None
-    closed: bool = False
 
     def view(self) -> ClusterView:
         cluster = self.cluster
@@ -366,7 +365,7 @@ class FakeGateway:
         return 0.002
 
     def close(self) -> None:
-        self.closed = True
+        """Nothing was opened."""
 
     def _place(self, member: Member, what: str) -> int:
         for place, listed in enumerate(self.cluster.members):
