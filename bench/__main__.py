@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write down, show."""
     chosen = _options(arguments)
     logging.disable(logging.CRITICAL)  # the handler's log of each plan would be among the figures
-    etcd, data = tools.etcd(), fresh(tools.ROOT / "build/bench/data")
+    etcd, data = tools.etcd(), fresh(chosen.folder / "data")
     addresses = [f"{chosen.network}.0.{number}" for number in range(11, 18)]
     rounds = []
     for number in range(chosen.rounds):
@@ -70,6 +70,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--quick",
         action="store_true",
         help="leave out the whole stack, and how it grows with members, data and stacks",
+    )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=tools.ROOT / "build/bench",
+        help="where the members have their data meanwhile; in /dev/shm the disk is no part of it",
     )
     parser.add_argument("--network", default="127.76", help="first two numbers of the members' addresses")
     parser.add_argument(
