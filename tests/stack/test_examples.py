@@ -79,7 +79,7 @@ def test_a_cluster_without_tls_refuses_a_name_twice_is_joined_and_left_again(
         desk.type(join, {**theirs, "ClusterSize=1": "ClusterSize=1 ClusterName=etcd"})
     assert "the name etcd-1 is taken by etcd-1" in desk.type(why, {"vpc": "more"})
     other.delete()
-    desk.type(join, theirs)
+    desk.type(join[1:], theirs)  # it is built already
     assert members(desk, world) == ["etcd-1", "more-1"]
     (group,) = playground.client("ec2").describe_security_groups(GroupIds=[outputs["MemberSecurityGroupId"]])[
         "SecurityGroups"
