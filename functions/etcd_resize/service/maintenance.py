@@ -48,9 +48,8 @@ def maintain(outside: Outside, maintained: Maintained, event: object, budget: fl
 
 @contextmanager
 def _connected(outside: Outside, maintained: Maintained) -> Iterator[Gateway]:
-    credentials, _ = kept_credentials(
-        outside.vault, maintained.cluster
-    )  # nothing is signed here: that is the provider's
+    # nothing is signed here: that is the provider's
+    credentials, _ = kept_credentials(outside.vault, maintained.cluster)
     gateway = outside.connect(maintained.endpoints, credentials, None)
     try:
         yield gateway
