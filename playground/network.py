@@ -181,7 +181,9 @@ def _record(name: str, control_group: Path) -> None:
         "started": start_time(os.getpid()),
         "control_group": str(control_group),
     }
-    (RECORDS / f"{name}.json").write_text(json.dumps(record), encoding="utf-8")
+    draft = RECORDS / f"{name}.draft"  # a full disk leaves it empty, and an empty record would stop everybody
+    draft.write_text(json.dumps(record), encoding="utf-8")
+    draft.replace(RECORDS / f"{name}.json")
 
 
 def _sweep_abandoned() -> None:
