@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import count
@@ -75,3 +76,12 @@ def hand_made(etcd: Path, addresses: list[str], tmp_path: Path) -> Iterator[Call
             return made
 
         yield make
+
+
+@pytest.fixture
+def own_signals() -> Iterator[None]:
+    """Give the signals back that a command takes for itself."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,7 @@ import pytest
 from playground import demo
 from playground.local import Playground
 
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(300), pytest.mark.usefixtures("own_signals")]
 
 
 class Lent:
@@ -36,15 +34,6 @@ class Lent:
 
     def provide(self) -> None:
         pass
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    """Give the signals back that the command takes."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_the_demo_ends_well_on_a_stack_that_is_deployed(

@@ -6,10 +6,10 @@ import ipaddress
 import json
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
+from etcd_resize.model.urls import host_of
 from playground.local import Playground
 from tests.support.desk import Desk
 from tests.support.pages import blocks
@@ -50,7 +50,7 @@ def test_a_cluster_in_a_vpc_of_its_own_grows_by_the_number_outside(
     desk.deploy(larger, {"ClusterSize=5": "ClusterSize=2"})
     assert members(desk, world, BUNDLE) == ["etcd-1", "etcd-2"]
     urls = playground.outputs("vpc")["ClientEndpoints"].split(",")
-    addresses = [str(urlsplit(url).hostname) for url in urls]
+    addresses = [host_of(url) for url in urls]
     assert len(addresses) == 2
     assert all(ipaddress.ip_address(address) in inside for address in addresses)
     world.delete()
@@ -101,7 +101,7 @@ def test_members_on_flatcar_boot_from_an_ignition_document(
     desk.deploy(flatcar, {**ONE, "ClientCidr=10.0.0.0/16": clients, "ami-0123456789abcdef0": image})
     assert members(desk, world) == ["etcd-1"]
     endpoint = playground.outputs("flatcar")["ClientEndpoints"]
-    (machine,) = [one for one in playground.machines() if one.address == urlsplit(endpoint).hostname]
+    (machine,) = [one for one in playground.machines() if one.address == host_of(endpoint)]
     assert machine.image == image
     units = json.loads(machine.user_data)["systemd"]["units"]
     masked = sorted(unit["name"] for unit in units if unit.get("mask"))
