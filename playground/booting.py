@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from playground import containers, machines
+from playground import containers, machines, records
 from playground.cloud.userdata import Configuration, InvalidUserData, fetches, read
 from playground.containers import Container
 from playground.machines import Launch, Machine
@@ -108,7 +108,7 @@ class Supervised:
         """Change what the machine's folder says of it."""
         with self._lock:
             self.facts.update(changed)
-            machines.write(self.folder / "machine.json", self.facts)
+            records.write(self.folder / "machine.json", self.facts)
 
     def _install(self, *, starts: bool) -> bool:
         raise NotImplementedError

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import json
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from playground import containers, images, machines, network, tools, tree
+from playground import containers, images, machines, network, records, tools, tree
 from playground.account import HOST, REGION, Account, PlaygroundError, read_json
 from playground.journal import Journal
 from playground.machines import Machine
@@ -269,9 +268,7 @@ class Playground(Account):
             "vpc": vpc.get("vpc", ""),
             "subnets": vpc.get("subnets", []),
         }
-        draft = self.directory / "state.json.new"
-        draft.write_text(json.dumps(state, indent=1), encoding="utf-8")
-        draft.replace(self.directory / "state.json")
+        records.write(self.directory / "state.json", state)
 
     @property
     def gateway(self) -> str:

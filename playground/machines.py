@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from playground import control_groups, network
+from playground import control_groups, network, records
 from playground.journal import Journal
 from playground.processes import is_stopped, start_time
 
@@ -184,7 +184,7 @@ def _port(machine: Machine) -> str:
 
 def order(folder: Path, *, running: bool) -> None:
     """Tell the machine's supervisor what is wanted; a new number makes it start the machine once more."""
-    write(folder / "orders.json", {"running": running, "number": orders(folder)["number"] + 1})
+    records.write(folder / "orders.json", {"running": running, "number": orders(folder)["number"] + 1})
 
 
 def orders(folder: Path) -> dict[str, Any]:
@@ -194,13 +194,6 @@ def orders(folder: Path) -> dict[str, Any]:
     except OSError:
         return {"running": True, "number": 0}
     return wanted
-
-
-def write(path: Path, value: dict[str, Any]) -> None:
-    """Replace a file whole, so that no reader sees half of it."""
-    draft = path.with_suffix(f".{threading.get_ident()}")
-    draft.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    draft.replace(path)
 
 
 # ---- for the local CloudFormation: start and stop machines ----

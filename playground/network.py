@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from playground import control_groups
+from playground import control_groups, records
 from playground.processes import start_time
 
 RECORDS = Path("/run/etcd-resize")
@@ -181,9 +181,7 @@ def _record(name: str, control_group: Path) -> None:
         "started": start_time(os.getpid()),
         "control_group": str(control_group),
     }
-    draft = RECORDS / f"{name}.draft"  # a full disk leaves it empty, and an empty record would stop everybody
-    draft.write_text(json.dumps(record), encoding="utf-8")
-    draft.replace(RECORDS / f"{name}.json")
+    records.write(RECORDS / f"{name}.json", record)
 
 
 def _sweep_abandoned() -> None:
