@@ -45,6 +45,15 @@ class Engine:
         self._unwanted: set[str] = set()
         """Stacks whose delete waits for the end of their deployment: nothing is rolled back there."""
 
+    def announce(self, name: str, status: str) -> None:
+        """Show the status of an operation that was asked for; its event comes when it begins.
+
+        While another operation is in progress, that one's status is shown until it ends.
+        """
+        stack = self._stack(name)
+        if not stack.state.endswith("_IN_PROGRESS"):
+            stack.record["StackStatus"] = status
+
     def deploy(
         self, name: str, previous: Mapping[str, object] | None, *, disable_rollback: bool, keep_retained: bool
     ) -> None:

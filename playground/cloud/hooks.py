@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -81,19 +81,23 @@ class _Operations:
             ),
         )
 
-    async def delete(
+    def delete(
         self, stack_name: str, _stack_id: str, retain: frozenset[str] = frozenset(), *, force: bool = False
-    ) -> None:
-        """Delete a stack."""
-        await self._run(stack_name, "DELETE", lambda: self._engine.delete(stack_name, retain, force=force))
+    ) -> Coroutine[None, None, None]:
+        """Delete a stack. Called before DeleteStack answers: whoever looks after that sees DELETE_IN_PROGRESS."""
+        self._engine.announce(stack_name, "DELETE_IN_PROGRESS")
+        return self._run(stack_name, "DELETE", lambda: self._engine.delete(stack_name, retain, force=force))
 
     async def roll_back(self, stack_name: str, *_: object, **__: object) -> None:
         """Roll back what failed and was left as it was (RollbackStack)."""
         await self._run(stack_name, "ROLLBACK", lambda: self._engine.roll_back(stack_name))
 
-    async def continue_rollback(self, stack_name: str, _stack_id: str, skip: frozenset[str]) -> None:
-        """Go on with a rollback that was stuck (ContinueUpdateRollback)."""
-        await self._run(
+    def continue_rollback(
+        self, stack_name: str, _stack_id: str, skip: frozenset[str]
+    ) -> Coroutine[None, None, None]:
+        """Go on with a rollback that was stuck (ContinueUpdateRollback); called before that answers."""
+        self._engine.announce(stack_name, "UPDATE_ROLLBACK_IN_PROGRESS")
+        return self._run(
             stack_name, "UPDATE_ROLLBACK", lambda: self._engine.continue_rollback(stack_name, skip)
         )
 

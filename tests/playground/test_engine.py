@@ -57,6 +57,15 @@ def test_what_depends_on_nothing_is_created_and_deleted_at_the_same_time(cloud: 
     assert [o[0] for o in order[8:]] == ["event", "event", "answer", "answer"]
 
 
+def test_a_delete_shows_as_soon_as_it_is_answered(cloud: Cloud) -> None:
+    """Else `sam delete` takes the status from before for the end."""
+    cloud.create("shown", HEAD + custom("A", SLOW))
+    identity = cloud.describe("shown")["StackId"]
+    cloud.api.delete_stack(StackName="shown")
+    assert cloud.describe("shown")["StackStatus"] == "DELETE_IN_PROGRESS"
+    assert cloud.wait(identity) == "DELETE_COMPLETE"
+
+
 def test_a_failed_create_gets_a_delete_with_the_id_of_its_answer(cloud: Cloud) -> None:
     template = HEAD + custom("A") + custom("B", "Identity: mine, CreateFails: no luck", after="A")
     assert cloud.create("failed", template) == "ROLLBACK_COMPLETE"
