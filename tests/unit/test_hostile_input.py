@@ -99,7 +99,7 @@ def test_the_endpoints_of_a_cluster_are_client_urls_or_refused(text: str) -> Non
 def test_no_host_is_taken_for_one_of_grpc_s_other_ways_to_connect(host: str) -> None:
     gateway = EtcdGateway([])
     try:
-        assert gateway._client(f"http://{host}:2379")._url == f"dns:///{host}:2379"
+        assert gateway._connection(f"http://{host}:2379").client._url == f"dns:///{host}:2379"
     finally:
         gateway.close()
 
@@ -168,8 +168,8 @@ def own(dialect: str, document: bytes) -> Any:
     if dialect == "ignition":
         units = {unit["name"]: unit for unit in json.loads(document)["systemd"]["units"]}
         return units["etcd-member.service"]["dropins"][-1]
-    read = yaml.safe_load(document)
-    return {file["path"]: file["content"] for file in read["write_files"] if "99-restore" in file["path"]}
+    files = yaml.safe_load(document)["write_files"]  # a path may be any scalar: Go's reader takes it as a text
+    return {file["path"]: file["content"] for file in files if "99-restore" in str(file["path"])}
 
 
 def is_ours(dialect: str, merged: Any) -> bool:
@@ -224,6 +224,7 @@ SCRIPTS = TEXTS.map(lambda text: f"#!/bin/sh\n{text}")
 @settings(deadline=None)  # a slow machine is no defect
 @given(base=CLOUD_CONFIG | IGNITION | DROP_INS | SCRIPTS | TEXTS)
 @example(base="#!/bin/sh\n" + "\n".join(f"--etcd-resize-{number:016x}--" for number in range(3)))
+@example(base="#cloud-config\nwrite_files:\n- path: false\n")
 @example(base="#cloud-config\nmerge_how: 'dict(replace)+list()+str()'\nwrite_files: []\n")
 @example(
     base="#cloud-config\nwrite_files:\n- {path: /etc/systemd/system/etcd.service.d/99-etcd-resize.conf}\n"
