@@ -1,8 +1,4 @@
-"""What is asked of AWS: the journal and the snapshots in S3, the termination protection of EC2.
-
-The only module that imports boto3. Clients are made when they are first needed, so that importing it
-needs neither credentials nor a region.
-"""
+"""The journal, the snapshots and the vault, in one S3 bucket."""
 
 from __future__ import annotations
 
@@ -12,21 +8,20 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from etcd_resize.aws.calls import CONFIG, cause, code
 from etcd_resize.errors import Refused, Retryable
 from etcd_resize.model.identity import Identity
 from etcd_resize.model.machine import Restoration
 from etcd_resize.model.records import Accepted, ClusterRecord, MemberRecord
 from etcd_resize.snapshot import check_head, verified
 
-_CONFIG = Config(connect_timeout=3, read_timeout=20, retries={"total_max_attempts": 3, "mode": "standard"})
-"""A subnet without a route to the service must end in a sentence, soon."""
 _REGIONAL = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
 """Else a presigned URL names the global host, which a subnet with nothing but an endpoint for S3 does not reach."""
 URL_SECONDS = 3600
@@ -36,76 +31,8 @@ BUNDLE_URL_SECONDS = 1800
 _PART_BYTES = 8 * 1024 * 1024
 _CHUNK_BYTES = 1024 * 1024
 _OVERTAKEN = {"PreconditionFailed", "ConditionalRequestConflict"}
-_NOBODY = "i-00000000000000000"
 
 _T = TypeVar("_T")
-
-
-class Journal(Protocol):
-    """What is remembered between events. Raises Refused when the bucket cannot be used."""
-
-    def member(self, identity: Identity) -> MemberRecord | None:
-        """What was recorded of the member, or None."""
-
-    def recorded(self, cluster: str, address: str = "") -> list[tuple[Identity, MemberRecord]]:
-        """What was recorded of the cluster's members; of those at an address, under whatever name, if one is given."""
-
-    def record_member(self, identity: Identity, record: MemberRecord) -> None:
-        """Replace the member's record."""
-
-    def replace_member(self, identity: Identity, record: MemberRecord) -> bool:
-        """Replace the record that was read last; False, and nothing is written, if another has come meanwhile."""
-
-    def cluster(self, name: str) -> ClusterRecord | None:
-        """What was recorded of the cluster, or None."""
-
-    def record_cluster(self, name: str, record: ClusterRecord) -> None:
-        """Replace the cluster's record."""
-
-
-class Snapshots(Protocol):
-    """Where snapshots go, and UserData too large for an answer. Raises Refused when they cannot be kept there."""
-
-    def store(self, cluster: str, name: str, chunks: Iterable[bytes]) -> str:
-        """Keep the bytes of ``chunks``, streamed; returns where they are. Nothing is kept if ``chunks`` raises."""
-
-    def newest(self, cluster: str) -> float | None:
-        """When the cluster's newest snapshot was stored, in seconds since the epoch; None if there is none."""
-
-    def keep(self, identity: Identity, document: bytes) -> str:
-        """Keep the member's UserData; returns a URL from which whoever has it gets it, for URL_SECONDS."""
-
-    def restorable(self, uri: str) -> Restoration:
-        """The snapshot at ``s3://bucket/key``, of whatever bucket, once all of it was read and found sound."""
-
-
-class Vault(Protocol):
-    """Where keys and certificates are kept. Raises Refused when they cannot be."""
-
-    def read(self, cluster: str, name: str) -> bytes | None:
-        """What is kept of the cluster under that name, or None."""
-
-    def write(self, cluster: str, name: str, document: bytes, *, only_new: bool = False) -> None:
-        """Keep it, encrypted. ``only_new``: what is there already stays."""
-
-    def lend(self, cluster: str, name: str) -> str:
-        """A URL from which whoever has it gets it, for BUNDLE_URL_SECONDS."""
-
-    def adopted(self, where: str) -> bytes | None:
-        """What the user has put at ``<bucket>/<key>``, or None."""
-
-
-class Machines(Protocol):
-    """The one thing that is asked of EC2. Raises Refused with what to do when it cannot be had."""
-
-    def check(self) -> None:
-        """Make sure that EC2 can be asked at all."""
-
-    def protect(self, instance: str) -> None:
-        """Let EC2 refuse the machine's termination."""
-
-    def unprotect(self, instance: str) -> None:
-        """Let the machine be terminated; one that is gone already is fine."""
 
 
 class Bucket:
@@ -126,7 +53,7 @@ class Bucket:
 
     @cached_property
     def _s3(self) -> Any:
-        return boto3.client("s3", config=_CONFIG.merge(_REGIONAL))
+        return boto3.client("s3", config=CONFIG.merge(_REGIONAL))
 
     def member(self, identity: Identity) -> MemberRecord | None:
         """See ``Journal.member``."""
@@ -261,7 +188,7 @@ class Bucket:
                 "get_object", {"Bucket": name, "Key": key}, ExpiresIn=URL_SECONDS
             )
         except (ClientError, BotoCoreError) as problem:
-            raise Refused(f"cannot read {uri}, is it there? {_cause(problem)}") from problem
+            raise Refused(f"cannot read {uri}, is it there? {cause(problem)}") from problem
         except Retryable as problem:
             raise Refused(f"{uri} is damaged, its sha256 is another: take another snapshot") from problem
         except Refused as problem:
@@ -312,47 +239,7 @@ class Bucket:
         try:
             return call()
         except (ClientError, BotoCoreError) as problem:
-            raise Refused(f"cannot {what} in the bucket {self._name}: {_cause(problem)}") from problem
-
-
-class Ec2Machines:
-    """The termination protection, through ``ec2:ModifyInstanceAttribute``."""
-
-    @cached_property
-    def _ec2(self) -> Any:
-        return boto3.client("ec2", config=_CONFIG)
-
-    def check(self) -> None:
-        """See ``Machines.check``: a dry run on nobody's machine; whatever EC2 answers, it has answered."""
-        try:
-            self._ec2.modify_instance_attribute(
-                InstanceId=_NOBODY, DisableApiTermination={"Value": True}, DryRun=True
-            )
-        except ClientError:
-            return
-        except BotoCoreError as problem:
-            raise _unreachable(problem) from problem
-
-    def protect(self, instance: str) -> None:
-        """See ``Machines.protect``."""
-        self._set(instance, protected=True)
-
-    def unprotect(self, instance: str) -> None:
-        """See ``Machines.unprotect``."""
-        self._set(instance, protected=False)
-
-    def _set(self, instance: str, *, protected: bool) -> None:
-        try:
-            self._ec2.modify_instance_attribute(
-                InstanceId=instance, DisableApiTermination={"Value": protected}
-            )
-        except ClientError as problem:
-            if not protected and _code(problem).startswith("InvalidInstanceID"):
-                return
-            what = "protect" if protected else "lift the protection of"
-            raise Refused(f"cannot {what} the machine {instance}: {_cause(problem)}") from problem
-        except BotoCoreError as problem:
-            raise _unreachable(problem) from problem
+            raise Refused(f"cannot {what} in the bucket {self._name}: {cause(problem)}") from problem
 
 
 class _Stream(io.RawIOBase):
@@ -379,25 +266,7 @@ class _Stream(io.RawIOBase):
 
 def _overtaken(refused: Refused) -> bool:
     """Whether a conditional write came too late."""
-    return isinstance(refused.__cause__, ClientError) and _code(refused.__cause__) in _OVERTAKEN
-
-
-def _unreachable(problem: BotoCoreError) -> Refused:
-    return Refused(
-        f"the EC2 API cannot be reached from the function ({type(problem).__name__}): give its subnets a NAT"
-        " gateway or an endpoint for EC2, or set ProtectMachines=false"
-    )
-
-
-def _code(problem: ClientError) -> str:
-    return str(problem.response.get("Error", {}).get("Code", ""))
-
-
-def _cause(problem: Exception) -> str:
-    if isinstance(problem, ClientError):
-        error = problem.response.get("Error", {})
-        return f"{error.get('Code', 'error')}: {error.get('Message', '')}"
-    return str(problem)
+    return isinstance(refused.__cause__, ClientError) and code(refused.__cause__) in _OVERTAKEN
 
 
 def _member_key(identity: Identity) -> str:
