@@ -168,7 +168,8 @@ def own(dialect: str, document: bytes) -> Any:
     if dialect == "ignition":
         units = {unit["name"]: unit for unit in json.loads(document)["systemd"]["units"]}
         return units["etcd-member.service"]["dropins"][-1]
-    files = yaml.safe_load(document)["write_files"]  # a path may be any scalar: Go's reader takes it as a text
+    files = yaml.safe_load(document)["write_files"]
+    # a path may be any scalar: Go's reader takes it as a text
     return {file["path"]: file["content"] for file in files if "99-restore" in str(file["path"])}
 
 
